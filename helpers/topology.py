@@ -38,13 +38,13 @@ class Node:
 
 @dataclass(frozen=True)
 class Target:
-    """A program on a node, or (with `program` None) the node with all its programs."""
+    """A program on a node: `todo0:agent`."""
 
     node: str
-    program: str | None = None
+    program: str
 
     def __str__(self) -> str:
-        return self.node if self.program is None else f"{self.node}:{self.program}"
+        return f"{self.node}:{self.program}"
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,16 @@ class Topology:
                 yield Target(node.name, program)
 
     def target(self, text: str) -> Target:
-        """Parse `NODE` or `NODE:PROGRAM`.
+        """Parse `NODE` or `NODE:PROGRAM`; a node alone means the program that gives it its name.
 
         Raises `LabError` when the node is unknown or does not run that program.
         """
         name, colon, program = text.partition(":")
         node = self[name]
         if not colon:
-            return Target(name)
+            return Target(name, node.programs[-1])
         if program not in node.programs:
-            raise LabError(
-                f"{name} does not run {program!r}; it runs {' and '.join(node.programs)}."
-            )
+            raise LabError(f"{name} does not run {program!r}; it runs {' and '.join(node.programs)}.")
         return Target(name, program)
 
     def listening(self, target: Target) -> list[tuple[str, int]]:
@@ -109,7 +107,7 @@ class Topology:
             "vault": ["vault", "vault_cluster"],
             "mariadb": ["mysql"],
             "todo": ["todo"],
-        }[target.program or ""]
+        }[target.program]
         node = self[target.node]
         if node.server:
             names = [*names, "consul_rpc"]

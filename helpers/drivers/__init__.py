@@ -1,0 +1,46 @@
+"""Drivers: what runs the nodes. A driver starts, stops and signals programs.
+
+It knows nothing about Vault or todo: the ladder of states (helpers/states.py) does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal, Protocol
+
+from helpers.topology import Target, Topology
+
+Say = Callable[[str], None]
+Signal = Literal["KILL", "STOP", "CONT", "TERM", "HUP"]
+
+
+class Driver(Protocol):
+    """The verbs that every kind of lab understands."""
+
+    name: str
+    topology: Topology
+
+    @property
+    def alive(self) -> bool:
+        """Whether the nodes' own supervisor answers: a lab is there."""
+
+    def up(self, say: Say) -> None:
+        """Make the machines ready to run programs; idempotent."""
+
+    def down(self, say: Say) -> None:
+        """End every program and the machines themselves; leave nothing running."""
+
+    def start(self, targets: Iterable[Target]) -> None:
+        """Start programs that do not run; wake those that are paused. Does not wait for readiness."""
+
+    def stop(self, targets: Iterable[Target]) -> None:
+        """Ask programs to end in order (TERM) and wait until they have."""
+
+    def signal(self, target: Target, signal: Signal) -> None:
+        """Send a signal to one program; nothing happens when it does not run."""
+
+    def pid(self, target: Target) -> int | None:
+        """Return the process id on this machine, or None when it does not run."""
+
+    def state(self, target: Target) -> str:
+        """Return `running`, `paused` or `stopped`."""

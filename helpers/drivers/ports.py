@@ -1,0 +1,58 @@
+"""Whether the lab's addresses and ports are free, and who has them when they are not."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Iterable
+
+import psutil
+
+from helpers.errors import LabError
+
+
+def taken(addresses: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
+    """Return the (address, port) pairs on which nothing can listen at the moment.
+
+    Raises `LabError` when an address is not one of this machine's (macOS knows only 127.0.0.1).
+    """
+    found = []
+    for address, port in addresses:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise LabError(_no_address(address)) from None
+                found.append((address, port))
+    return found
+
+
+def _no_address(address: str) -> str:
+    if sys.platform == "darwin":
+        return (
+            f"This machine has no address {address}; run `sudo ifconfig lo0 alias {address}` "
+            "for each address of the lab (127.20.20.10 to .16)."
+        )
+    return f"This machine has no address {address}; `lab doctor` says what it lacks."
+
+
+def owner(address: str, port: int) -> str:
+    """Return who listens there, as words: `consul (process 123)`, or why that is unknown."""
+    try:
+        connections = psutil.net_connections("tcp")
+    except psutil.AccessDenied:  # macOS, without root
+        return "another process (its owner must look)"
+    for connection in connections:
+        if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+            continue
+        if connection.laddr.ip in (address, "0.0.0.0", "::"):
+            if connection.pid is None:
+                return "a process of another user"
+            try:
+                return f"{psutil.Process(connection.pid).name()} (process {connection.pid})"
+            except psutil.NoSuchProcess:
+                continue
+    return "a process that this user may not see"

@@ -1,0 +1,161 @@
+"""The one folder that everything of a lab lies in: `.lab/`, or what `LAB_HOME` names.
+
+The folder has mode 0700 and its secrets 0600. A file `lab.json` marks it as ours, so that
+`lab down --purge` never removes a folder that the lab did not make.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from helpers.errors import LabError
+from helpers.topology import REPOSITORY
+
+MARKER = "lab.json"
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner may read, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    Path(temporary).replace(path)
+
+
+@dataclass(frozen=True)
+class Home:
+    """The lab's folder: where its data, logs, secrets and runs are."""
+
+    path: Path
+
+    @classmethod
+    def locate(cls) -> Home:
+        """Return the lab's home: `LAB_HOME`, or `.lab` in the repository."""
+        chosen = os.environ.get("LAB_HOME")
+        return cls(Path(chosen).expanduser().resolve() if chosen else REPOSITORY / ".lab")
+
+    @property
+    def exists(self) -> bool:
+        """Whether a lab was made here."""
+        return (self.path / MARKER).is_file()
+
+    def create(self) -> None:
+        """Make the folder; `LabError` when it is not ours or cannot be written."""
+        if self.path.exists() and not self.path.is_dir():
+            raise LabError(f"LAB_HOME is {self.path}, which is a file; name a folder instead.")
+        if self.path.is_dir() and not self.exists and any(self.path.iterdir()):
+            raise LabError(f"{self.path} holds files that are not a lab's; set LAB_HOME to an empty folder.")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.path.chmod(0o700)
+            if not self.exists:
+                self.remember()
+        except OSError as error:
+            raise LabError(
+                f"The lab's folder {self.path} cannot be written ({error.strerror}); "
+                "set LAB_HOME to a folder that can."
+            ) from None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `lab.json` remembers: the driver, the network."""
+        try:
+            loaded: dict[str, Any] = json.loads((self.path / MARKER).read_text())
+        except FileNotFoundError:
+            return {}
+        except (ValueError, OSError) as error:
+            raise LabError(
+                f"{self.path / MARKER} cannot be read ({error}); remove {self.path} and start anew."
+            ) from None
+        return loaded
+
+    def remember(self, **settings: Any) -> None:
+        """Add to what `lab.json` remembers."""
+        settings = {**self.settings, **settings}
+        write_private(self.path / MARKER, json.dumps(settings, indent=2) + "\n")
+
+    def folder(self, *parts: str) -> Path:
+        """Return a folder below the home, made with mode 0700."""
+        folder = self.path.joinpath(*parts)
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
+
+    def node_folder(self, node: str, program: str) -> Path:
+        """Return the folder that a program of a node runs in."""
+        return self.folder("nodes", node, program)
+
+    def log(self, node: str, program: str) -> Path:
+        """Return the file that a program's standard output goes to."""
+        return self.folder("logs") / f"{node}-{program}.log"
+
+    def secret(self, name: str) -> str | None:
+        """Return a secret by name, or None when there is none."""
+        try:
+            return (self.path / "secrets" / name).read_text()
+        except FileNotFoundError:
+            return None
+
+    def keep_secret(self, name: str, text: str) -> Path:
+        """Keep a secret under a name, readable by its owner only; return its file."""
+        file = self.folder("secrets") / name
+        write_private(file, text)
+        return file
+
+    def drop_secret(self, name: str) -> None:
+        """Forget a secret."""
+        (self.path / "secrets" / name).unlink(missing_ok=True)
+
+    @property
+    def runtime(self) -> Path:
+        """A short folder for sockets: their paths must stay under 108 bytes."""
+        parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+        if not os.access(parent, os.W_OK):
+            parent = Path(tempfile.gettempdir())
+        name = f"lab-{os.getuid()}-{sha256(str(self.path).encode()).hexdigest()[:8]}"
+        folder = parent / name
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if folder.stat().st_uid != os.getuid():
+            raise LabError(f"{folder} belongs to somebody else; set XDG_RUNTIME_DIR to your own.")
+        folder.chmod(0o700)
+        return folder
+
+    def forget_data(self) -> None:
+        """Remove what the cluster stored and every secret; the logs and runs stay."""
+        for name in ("nodes", "secrets"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
+    def purge(self) -> None:
+        """Remove the folder and all in it; `LabError` when it is not a lab's."""
+        shutil.rmtree(self.runtime, ignore_errors=True)
+        if not self.path.exists():
+            return
+        if not self.exists:
+            raise LabError(f"{self.path} is not a lab's folder, so it is left alone.")
+        shutil.rmtree(self.path)
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Let one command at a time change the lab; `LabError` says who holds it."""
+        with (self.runtime / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                holder = file.read().strip() or "another command"
+                raise LabError(f"This lab is being changed by {holder}; wait for it or end it.") from None
+            file.seek(0)
+            file.truncate()
+            file.write(f"process {os.getpid()}")
+            file.flush()
+            yield

@@ -1,0 +1,174 @@
+"""The ladder: down → nodes → initialized → unsealed → configured → deployed.
+
+A state is found by asking the servers, never by remembering. Each rung can be climbed from any
+condition of the rung itself: half up, paused, sealed, interrupted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import consul
+import hvac
+import requests
+
+from helpers import deploy, nodes, vault_steps
+from helpers.errors import LabError
+from helpers.topology import Target
+
+if TYPE_CHECKING:
+    from helpers.lab import Lab
+
+STATES = ["down", "nodes", "initialized", "unsealed", "configured", "deployed"]
+
+
+def check(state: str) -> None:
+    """Raise `LabError` for a word that is not a state."""
+    if state not in STATES:
+        raise LabError(f"There is no state {state!r}; the states are {', '.join(STATES)}.")
+
+
+def current(lab: Lab) -> str:
+    """Return the highest state of which everything is so."""
+    if not lab.driver.alive:
+        return "down"
+    reached = "down"
+    for state, holds in _TESTS:
+        try:
+            if not holds(lab):
+                break
+        except (
+            LabError,
+            OSError,
+            requests.RequestException,
+            hvac.exceptions.VaultError,
+            consul.ConsulException,
+        ):
+            break
+        reached = state
+    return reached
+
+
+def reach(lab: Lab, state: str) -> None:
+    """Take the lab to a state, up or down the ladder.
+
+    Descending forgets the cluster's data where a state means that it is not there yet. Raises `LabError`.
+    """
+    check(state)
+    if state == "down":
+        if lab.driver.alive:
+            with lab.step("all processes ended"):
+                lab.driver.down(lab.say)
+        return
+    now = current(lab)
+    if STATES.index(now) > STATES.index(state):
+        _descend(lab, now, state)
+    climb(lab, state)
+
+
+def climb(lab: Lab, state: str) -> None:
+    """Climb to a state, repairing each rung on the way."""
+    lab.home.remember(state=state)
+    for rung, climb_one in _RUNGS:
+        climb_one(lab)
+        if rung == state:
+            return
+
+
+def heal(lab: Lab) -> None:
+    """Bring the lab back to the state that was wanted last; raises `LabError` when there is none."""
+    wanted = lab.home.settings.get("state")
+    if wanted is None:
+        raise LabError("There is no lab to heal here; `lab up` makes one.")
+    climb(lab, wanted)
+
+
+def _descend(lab: Lab, now: str, state: str) -> None:
+    todos = [Target(node.name, "todo") for node in lab.topology.of("todo", spares=True)]
+    if STATES.index(now) >= STATES.index("deployed"):
+        with lab.step("todo stopped"):
+            lab.driver.stop(todos)
+    if state == "configured":
+        return
+    with lab.step("the old cluster ended, its data forgotten"):
+        lab.driver.down(lab.say)
+        lab.home.forget_data()
+
+
+def _nodes_up(lab: Lab) -> bool:
+    regular = lab.topology.regular()
+    wanted = [
+        Target(node.name, program) for node in regular for program in node.programs if program != "todo"
+    ]
+    if any(lab.driver.state(target) != "running" for target in wanted):
+        return False
+    server = lab.consul(lab.topology.server.name)
+    alive = {member["Name"] for member in server.agent.members() if member["Status"] == 1}
+    return bool(server.status.leader()) and {node.name for node in regular} <= alive
+
+
+def _initialized(lab: Lab) -> bool:
+    return all(lab.vault(node.name, "").sys.is_initialized() for node in lab.topology.of("vault"))
+
+
+def _unsealed(lab: Lab) -> bool:
+    roles = [vault_steps.role(lab.vault(node.name, "")) for node in lab.topology.of("vault")]
+    return None not in roles and "active" in roles
+
+
+def _configured(lab: Lab) -> bool:
+    return vault_steps.is_configured(lab.active_vault(), lab)
+
+
+def _deployed(lab: Lab) -> bool:
+    regular = lab.topology.of("todo")
+    passing = deploy.passing_instances(lab)
+    return all(node.name in passing and deploy.serves(lab, node) for node in regular)
+
+
+_TESTS = [
+    ("nodes", _nodes_up),
+    ("initialized", _initialized),
+    ("unsealed", _unsealed),
+    ("configured", _configured),
+    ("deployed", _deployed),
+]
+
+
+def _climb_initialized(lab: Lab) -> None:
+    with lab.step("Vault initialized"):
+        vault_steps.initialize(lab)
+
+
+def _climb_unsealed(lab: Lab) -> None:
+    with lab.step("both Vaults unsealed, one leads"):
+        vault_steps.unseal(lab)
+
+
+def _climb_configured(lab: Lab) -> None:
+    if not _configured(lab):
+        vault_steps.configure(lab)
+
+
+def _climb_deployed(lab: Lab) -> None:
+    lacking = []
+    passing = deploy.passing_instances(lab)
+    for node in lab.topology.of("todo"):
+        if node.name in passing and deploy.serves(lab, node):
+            continue
+        lacking.append(node.name)
+    if not lacking:
+        return
+    with lab.step("schema migrated"):
+        deploy.migrate(lab)
+    with lab.step(f"{' and '.join(lacking)} passing in Consul"):
+        deploy.deliver(lab, lacking)
+
+
+_RUNGS = [
+    ("nodes", nodes.start),
+    ("initialized", _climb_initialized),
+    ("unsealed", _climb_unsealed),
+    ("configured", _climb_configured),
+    ("deployed", _climb_deployed),
+]
