@@ -1,0 +1,159 @@
+"""Run every notebook on a real lab and write one HTML page that shows all of it.
+
+    python -m helpers.report [NAME…]
+
+A NAME is a notebook's number or the beginning of its name (`01`, `03-build`). The page,
+`out/report.html`, stands alone: an index with each notebook's duration and verdict, its figures,
+then the notebooks with their outputs. `out/` also keeps the executed notebooks and, of those
+that failed, the log of the failing cell and the lab's own logs.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import jinja2
+import nbformat
+import typer
+from markupsafe import Markup
+from nbconvert import HTMLExporter
+from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
+from rich.console import Console
+
+from helpers.errors import LabError
+from helpers.execution import Outcome, run_notebook
+from helpers.home import Home
+from helpers.topology import REPOSITORY
+
+NOTEBOOKS = REPOSITORY / "notebooks"
+OUT = REPOSITORY / "out"
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+
+console = Console()
+
+
+def chosen(names: list[str], folder: Path = NOTEBOOKS) -> list[Path]:
+    """Return the notebooks that the names mean, all of them for no name, in their order.
+
+    Raises `LabError` for a name that fits none.
+    """
+    known = sorted(folder.glob("[0-9][0-9]-*.ipynb"))
+    if not known:
+        raise LabError(f"There is no notebook in {folder}.")
+    found: list[Path] = []
+    for name in names:
+        fitting = [path for path in known if path.name.startswith(Path(name).stem)]
+        if not fitting:
+            listed = ", ".join(path.stem for path in known)
+            raise LabError(f"No notebook begins with {name!r}; there are {listed}.")
+        found += fitting
+    return sorted(set(found)) if names else known
+
+
+def pictures(outcome: Outcome) -> list[dict[str, str]]:
+    """Return the figures of a notebook: their data, alternative text and the cell they are from."""
+    found = []
+    for cell in outcome.notebook.cells:
+        for output in cell.get("outputs", []):
+            png = output.get("data", {}).get("image/png")
+            if png is not None:
+                meta = output.get("metadata", {}).get("image/png", {})
+                found.append({"png": png.strip(), "alt": meta.get("alt", ""), "cell": cell.id})
+    return found
+
+
+def title(notebook: Any) -> str:
+    """Return the heading of a notebook's first cell."""
+    first = notebook.cells[0].source if notebook.cells else ""
+    heading = re.search(r"^# (.+)$", first, re.MULTILINE)
+    return heading[1] if heading else "untitled"
+
+
+def page(outcomes: list[Outcome], when: datetime) -> str:
+    """Return the report as HTML that needs no other file."""
+    exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True)
+    exporter.exclude_output_prompt = True
+    exporter.exclude_anchor_links = True
+    entries = []
+    for outcome in outcomes:
+        body, _ = exporter.from_notebook_node(outcome.notebook)
+        # A link to another notebook leads to its place on this page.
+        body = re.sub(r'href="(\d\d-[\w-]+)\.ipynb(?:#[^"]*)?"', r'href="#\1"', body)
+        entries.append(
+            {
+                "outcome": outcome,
+                "title": title(outcome.notebook),
+                "figures": pictures(outcome),
+                "body": Markup(body),  # nbconvert has escaped and cleaned it
+            }
+        )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    return environment.from_string(TEMPLATE.read_text()).render(
+        entries=entries,
+        when=when.strftime("%Y-%m-%d %H:%M UTC"),
+        total=sum(outcome.seconds for outcome in outcomes),
+        failed=[outcome for outcome in outcomes if outcome.failure],
+        code_style=Markup(HtmlFormatter(style="friendly").get_style_defs(".highlight")),
+    )
+
+
+def keep(outcome: Outcome, out: Path) -> None:
+    """Write an executed notebook and, when it failed, what helps to find out why."""
+    nbformat.write(outcome.notebook, out / outcome.path.name)
+    logs = out / "logs" / outcome.name
+    shutil.rmtree(logs, ignore_errors=True)
+    if outcome.failure is not None:
+        logs.mkdir(parents=True)
+        (logs / "cell.txt").write_text(outcome.details + "\n")
+        lab_logs = Home.locate().path / "logs"
+        if lab_logs.is_dir():
+            shutil.copytree(lab_logs, logs / "lab")
+
+
+def run_all(paths: list[Path], out: Path) -> list[Outcome]:
+    """Run the notebooks one after the other; one that fails does not stop the rest."""
+    out.mkdir(parents=True, exist_ok=True)
+    outcomes = []
+    for number, path in enumerate(paths, 1):
+        label = f"[{number}/{len(paths)}] {path.stem}"
+        with console.status(label) as status:
+            if not console.is_terminal:
+                console.print(label, markup=False)
+
+            def progress(done: int, cells: int, status: Any = status, label: str = label) -> None:
+                status.update(f"{label}: cell {done + 1} of {cells}")
+
+            outcome = run_notebook(path, progress)
+        outcomes.append(outcome)
+        keep(outcome, out)
+        verdict = f"failed: {outcome.failure}" if outcome.failure else "ran"
+        console.print(f"{label}: {verdict}, {outcome.seconds:.0f} s", markup=False, soft_wrap=True)
+    return outcomes
+
+
+def main(
+    names: Annotated[list[str] | None, typer.Argument(help="Numbers or names; default all.")] = None,
+    out: Annotated[Path, typer.Option(help="The folder for the report.")] = OUT,
+) -> None:
+    """Run notebooks on the lab and write out/report.html."""
+    try:
+        paths = chosen(names or [])
+    except LabError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(2) from None
+    outcomes = run_all(paths, out)
+    report = out / "report.html"
+    report.write_text(page(outcomes, datetime.now(UTC)), encoding="utf-8")
+    console.print(f"The report: {report}", soft_wrap=True)
+    if any(outcome.failure for outcome in outcomes):
+        print(f"Not every notebook ran; logs are in {out / 'logs'}.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
