@@ -1,0 +1,31 @@
+"""`python -m todo` serves, `python -m todo migrate` brings the schema up to date.
+
+Exit codes: 0 ended as asked, 1 failed, 2 wrong settings or usage, 3 the secret id was refused.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from todo.errors import EXIT_SETTINGS, RefusalError
+from todo.migrate import migrate
+from todo.serve import serve
+from todo.settings import ServiceSettings, Settings, read
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of the two processes; return the exit code."""
+    try:
+        if not arguments:
+            return serve(read(ServiceSettings))
+        if arguments == ["migrate"]:
+            return migrate(read(Settings))
+    except RefusalError as refusal:
+        print(refusal, file=sys.stderr)
+        return refusal.exit_code
+    print("Usage: python -m todo [migrate]; all settings come from the environment.", file=sys.stderr)
+    return EXIT_SETTINGS
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

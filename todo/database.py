@@ -1,0 +1,354 @@
+"""The table of todos, through one pool of connections per credential.
+
+A new pool is opened and proved before it takes over; the old one drains. When a credential
+dies under a statement all the same, the statement gets one more chance on a fresh one, unless
+it may have run already and running it twice would make a difference.
+
+Which error says what (MySQL's error reference; MariaDB's is the same here):
+1044, 1045, 1142, 1143: the user is gone or may not: the statement did nothing.
+2006: the statement could not be sent. 2013, 2055: the connection broke before the answer came,
+the statement may have run.
+"""
+
+from __future__ import annotations
+
+import select
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from enum import Enum
+from typing import Any, TypeVar
+
+import pymysql
+import structlog
+from pymysql.constants import CLIENT
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+
+from todo.discovery import Instance
+from todo.errors import NoInstanceError, UnavailableError
+from todo.vault import Credential
+
+POOL_SIZE = 16
+CONNECT_TIMEOUT = 1.0
+"""Seconds to open a TCP connection to MySQL, and seconds to wait for one of the pool's."""
+ANSWER_TIMEOUT = 2.0
+"""Seconds to any answer of MySQL: a server that stopped costs a request this and no more."""
+HEALTH_TIMEOUT = 0.6
+"""Seconds for the query of /health; Consul's own patience is a second."""
+FRESH_TIMEOUT = 1.5
+"""Seconds that a request waits for a fresh credential after its own died."""
+
+DENIED = frozenset({1044, 1045, 1142, 1143})
+UNSENT = frozenset({2006})
+BROKEN = frozenset({2013, 2055})
+
+PROVE = "SELECT id FROM todos LIMIT 1"
+FAILURES = (pymysql.Error, PoolTimeout, NoInstanceError)
+"""What a statement may raise when the database, not this program, is at fault."""
+
+T = TypeVar("T")
+log = structlog.get_logger("todo.database")
+
+
+class Verdict(Enum):
+    """What to do with a statement that failed."""
+
+    FRESH = "retry with a fresh credential"
+    RECONNECT = "retry on a new connection"
+    GIVE_UP = "give up"
+
+
+def verdict(error: Exception, repeatable: bool) -> Verdict:
+    """Decide about a statement that failed with `error`.
+
+    `repeatable` says whether running it twice does the same as running it once. A time-out
+    is not tried again: the server is busy or stopped, and the client has waited enough.
+    """
+    code = number(error)
+    if code in DENIED:
+        return Verdict.FRESH
+    if isinstance(error.__context__, TimeoutError):
+        return Verdict.GIVE_UP
+    if code in UNSENT or (code in BROKEN and repeatable):
+        return Verdict.RECONNECT
+    return Verdict.GIVE_UP
+
+
+def number(error: BaseException) -> int | None:
+    """Return MySQL's number of an error, if it has one."""
+    return error.args[0] if error.args and isinstance(error.args[0], int) else None
+
+
+def reason(error: Exception) -> str:
+    """Say in a few words, and without a name or address, why the database does not serve."""
+    if isinstance(error, NoInstanceError | UnavailableError):
+        return str(error)
+    if isinstance(error, PoolTimeout):
+        return "all connections to the database are busy"
+    code = number(error)
+    if isinstance(error.__context__, TimeoutError):
+        return f"the database does not answer in time (MySQL error {code})"
+    if code in DENIED:
+        return f"the database refuses the credential (MySQL error {code})"
+    if code in UNSENT | BROKEN | {2003}:
+        return f"the connection to the database is lost (MySQL error {code})"
+    if code in (1049, 1146):
+        return f"the table is missing: the migration has not run (MySQL error {code})"
+    return f"the database failed (MySQL error {code})" if code else "the database failed"
+
+
+class Dialer:
+    """Opens connections to the MySQL that discovery names at that moment."""
+
+    def __init__(self, instances: Callable[[], list[Instance]], database: str | None) -> None:
+        """Prepare to connect to one of `instances`, with `database` selected."""
+        self._instances = instances
+        self._database = database
+        self._tls: ssl.SSLContext | None = None
+
+    def connect(self, credential: Credential, timeout: float = ANSWER_TIMEOUT) -> pymysql.Connection:
+        """Open a connection; `timeout` bounds each later answer, in seconds.
+
+        Raises `pymysql.Error` or `NoInstanceError`.
+        """
+        instance = self._instances()[0]
+        arguments: dict[str, Any] = {
+            "host": instance.address,
+            "port": instance.port,
+            "user": credential.user,
+            "password": credential.password,
+            "database": self._database,
+            "charset": "utf8mb4",
+            "autocommit": True,
+            # An UPDATE that changes nothing still found its row.
+            "client_flag": CLIENT.FOUND_ROWS,
+            "connect_timeout": min(CONNECT_TIMEOUT, timeout),
+            "read_timeout": timeout,
+            "write_timeout": timeout,
+        }
+        if self._tls is None:
+            try:
+                # PyMySQL would load the system's certificates for every connection (40 ms).
+                return pymysql.connect(ssl_disabled=True, **arguments)
+            except RuntimeError:
+                # MySQL 8 and 9 take a new user's password (caching_sha2_password) over TLS only.
+                self._tls = _encrypted_only()
+        return pymysql.connect(ssl=self._tls, **arguments)
+
+
+def _encrypted_only() -> ssl.SSLContext:
+    """TLS without a look at the certificate, which such a server made for itself."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def closed_by_server(connection: Any) -> bool:
+    """Whether the server has hung up an idle connection, without asking it.
+
+    An idle MySQL connection has nothing to read; if there is, it is the end of the stream.
+    This costs microseconds and spares a statement the doubt of error 2013.
+    """
+    sock = connection._sock
+    if sock is None:
+        return True
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+class Pool:
+    """The connections of one credential, and one more for the health check.
+
+    The health check has its own, so that it neither waits for busy ones nor lets a busy
+    service look dead.
+    """
+
+    def __init__(self, dialer: Dialer, credential: Credential) -> None:
+        """Open one connection and prove that it may read the table.
+
+        Raises `pymysql.Error` or `NoInstanceError`, and leaves nothing open then.
+        """
+        self.credential = credential
+        self.retired = False
+        self._dialer = dialer
+        self._health: pymysql.Connection | None = None
+        self._health_lock = threading.Lock()
+        self._pool = QueuePool(
+            lambda: dialer.connect(credential),  # type: ignore[arg-type]
+            pool_size=POOL_SIZE,
+            max_overflow=0,
+            timeout=CONNECT_TIMEOUT,
+            reset_on_return=None,  # autocommit: there is never anything to roll back
+            use_lifo=True,
+        )
+        try:
+            with self.connection() as connection, closing(connection.cursor()) as cursor:
+                cursor.execute(PROVE)
+        except Exception:
+            self.close()
+            raise
+
+    @contextmanager
+    def connection(self) -> Iterator[PoolProxiedConnection]:
+        """Lend a connection; one that failed, or whose pool is retired, is not kept."""
+        lent = self._pool.connect()
+        try:
+            while closed_by_server(lent.dbapi_connection):
+                lent.invalidate()
+                lent.close()
+                lent = self._pool.connect()
+            yield lent
+        except Exception:
+            lent.invalidate()
+            raise
+        finally:
+            if self.retired and lent.is_valid:
+                lent.invalidate()
+            lent.close()
+
+    def prove(self) -> None:
+        """Read one row at most, on the health check's own connection, in bounded time.
+
+        Raises `pymysql.Error` or `NoInstanceError`. Only one caller at a time asks.
+        """
+        with self._health_lock:
+            try:
+                if self._health is None or closed_by_server(self._health):
+                    self._health = self._dialer.connect(self.credential, HEALTH_TIMEOUT)
+                with closing(self._health.cursor()) as cursor:
+                    cursor.execute(PROVE)
+            except Exception:
+                self._hang_up()
+                raise
+
+    @property
+    def busy(self) -> int:
+        """How many connections are lent right now."""
+        return self._pool.checkedout()
+
+    def retire(self) -> None:
+        """Close the idle connections; busy ones close when they come back."""
+        self.retired = True
+        self._pool.dispose()
+
+    def close(self) -> None:
+        """Close everything."""
+        self.retire()
+        with self._health_lock:
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._health is not None:
+            with suppress(pymysql.Error):
+                self._health.close()
+            self._health = None
+
+
+class Database:
+    """The todos. Reads the current pool at every statement; the rotation swaps it."""
+
+    def __init__(self, dialer: Dialer, fresh: Callable[[Credential, float], bool]) -> None:
+        """Prepare; `fresh(dead, seconds)` waits for a credential other than `dead`."""
+        self._dialer = dialer
+        self._fresh = fresh
+        self._pool: Pool | None = None
+        self.why = "the service is starting"
+
+    @property
+    def pool(self) -> Pool | None:
+        """The current pool, or None before the first and after `drop`."""
+        return self._pool
+
+    def adopt(self, credential: Credential) -> Pool | None:
+        """Open and prove a pool for `credential`, let it take over, return the old one.
+
+        Raises `pymysql.Error` or `NoInstanceError`; the old pool stays in use then.
+        """
+        new = Pool(self._dialer, credential)
+        old, self._pool = self._pool, new
+        if old is not None:
+            old.retire()
+        return old
+
+    def drop(self, why: str) -> None:
+        """Close the pool without another one; requests get 503 with `why` from now on."""
+        old, self._pool, self.why = self._pool, None, why
+        if old is not None:
+            old.close()
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return every todo in the order of the ids."""
+        return self._run("SELECT id, status, content FROM todos ORDER BY id", (), _rows)
+
+    def get(self, todo_id: int) -> dict[str, Any] | None:
+        """Return one todo, or None."""
+        sql = "SELECT id, status, content FROM todos WHERE id = %s"
+        found = self._run(sql, (todo_id,), _rows)
+        return found[0] if found else None
+
+    def insert(self, status: str, content: str) -> int:
+        """Store a todo and return its id, which the database chooses."""
+        sql = "INSERT INTO todos (status, content) VALUES (%s, %s)"
+        return self._run(sql, (status, content), lambda c: int(c.lastrowid), repeatable=False)
+
+    def update(self, todo_id: int, status: str, content: str) -> bool:
+        """Replace a todo; False when there is none with this id."""
+        sql = "UPDATE todos SET status = %s, content = %s WHERE id = %s"
+        return self._run(sql, (status, content, todo_id), lambda c: bool(c.rowcount == 1))
+
+    def delete(self, todo_id: int) -> bool:
+        """Delete a todo; False when there is none with this id.
+
+        Not repeated when it may have run: the second time would say that there was none.
+        """
+        sql = "DELETE FROM todos WHERE id = %s"
+        return self._run(sql, (todo_id,), lambda c: bool(c.rowcount == 1), repeatable=False)
+
+    def _run(
+        self,
+        sql: str,
+        values: tuple[object, ...],
+        take: Callable[[Any], T],
+        repeatable: bool = True,
+    ) -> T:
+        """Run a statement, a second time if that is safe and promises something.
+
+        Raises `UnavailableError`, with a reason for the client.
+        """
+        pool = self._current()
+        try:
+            return self._once(pool, sql, values, take)
+        except FAILURES as error:
+            what = verdict(error, repeatable)
+            log.warning("statement_failed", error=number(error), then=what.value)
+            if what is Verdict.GIVE_UP:
+                raise UnavailableError(reason(error)) from error
+            if what is Verdict.FRESH:
+                self._fresh(pool.credential, FRESH_TIMEOUT)
+        try:
+            return self._once(self._current(), sql, values, take)
+        except FAILURES as error:
+            raise UnavailableError(reason(error)) from error
+
+    def _current(self) -> Pool:
+        pool = self._pool
+        if pool is None:
+            raise UnavailableError(self.why)
+        return pool
+
+    @staticmethod
+    def _once(pool: Pool, sql: str, values: tuple[object, ...], take: Callable[[Any], T]) -> T:
+        with pool.connection() as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(sql, values)
+            return take(cursor)
+
+
+def _rows(cursor: Any) -> list[dict[str, Any]]:
+    return [
+        {"id": todo_id, "status": status or "", "content": content or ""}
+        for todo_id, status, content in cursor.fetchall()
+    ]
