@@ -167,7 +167,6 @@ class Rotation:
         self._thread.join(timeout / 2)
         try:
             self._source.close(max(0.2, timeout - (time.monotonic() - begin)))
-            log.info("login_ended")
         except AWAY as error:
             log.warning("login_not_ended", error=type(error).__name__, remedy="it ends by itself")
 
@@ -231,11 +230,10 @@ class Rotation:
     def _failed(self, error: Exception, away: bool) -> None:
         self._failures += 1
         self.vault_reachable = not away
-        told = reason(error) if isinstance(error, pymysql.Error) else str(error)
         log.warning(
             "no_fresh_credential",
             error=type(error).__name__,
-            reason=told[:200],
+            reason=_in_words(error),
             attempt=self._failures,
             vault_reachable=self.vault_reachable,
         )
@@ -263,6 +261,15 @@ class Rotation:
             until = min(until, pool.credential.expires)
         self._wake.wait(max(0.0, until - time.monotonic()))
         self._wake.clear()
+
+
+def _in_words(error: Exception) -> str:
+    """Say why there is no fresh credential; requests' own texts are long and full of addresses."""
+    if isinstance(error, pymysql.Error):
+        return reason(error)
+    if isinstance(error, requests.RequestException):
+        return "Vault cannot be reached"
+    return str(error)[:200]
 
 
 OUT_OF_REACH = (requests.RequestException, VaultDown, NoInstanceError)

@@ -97,7 +97,7 @@ class Server(uvicorn.Server):
 
     def refuse(self, refusal: RefusalError) -> None:
         """End with the refusal's exit code; called from another thread."""
-        log.error("refused_to_start", reason=str(refusal))
+        log.critical("alarm", reason=str(refusal))
         self.exit_code = refusal.exit_code
         self.should_exit = True
 

@@ -140,6 +140,7 @@ class Session:
         if self._token:
             token, self._token = self._token, ""
             self._call(lambda c: c.auth.token.revoke_self(), token=token, timeout=timeout)
+            log.info("logged_out")
 
     def _issue(self) -> dict[str, Any]:
         answer: dict[str, Any] = self._call(lambda c: c.read(self._credentials))
