@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -40,14 +41,27 @@ def start(lab: Lab) -> None:
         with ThreadPoolExecutor() as pool:
             database = pool.submit(_initialize_database, lab)
             lab.driver.up(lab.say)
-            nodes = lab.topology.regular()
-            lab.driver.start(Target(node.name, "agent") for node in nodes)
+            _start_agents(lab)
             database.result()
     with ThreadPoolExecutor() as pool:
         mysql = pool.submit(_start_database, lab)
         vaults = pool.submit(_start_vaults, lab)
         vaults.result()
         mysql.result()
+
+
+def _start_agents(lab: Lab) -> None:
+    """Start the server first: an agent that finds nobody to join tries again only a second later."""
+    server = lab.topology.server
+    lab.driver.start([Target(server.name, "agent")])
+    place = (server.address, lab.topology.ports["consul_serf"])
+    until(
+        lambda: socket.create_connection(place, timeout=1).close() or True,
+        f"The start of the Consul server on {server.name}",
+        every=0.02,
+    )
+    nodes = [node for node in lab.topology.regular() if not node.server]
+    lab.driver.start(Target(node.name, "agent") for node in nodes)
 
 
 def write_configuration(lab: Lab) -> None:
@@ -169,13 +183,13 @@ def register_database(lab: Lab, node: Node) -> None:
     """Register `mysql` at its node's agent with a TCP check.
 
     It enters as passing, since a log-in has just succeeded; Consul would otherwise call it critical
-    until the first check, up to an interval later.
+    until the first check, up to an interval later. The same holds for an agent that was started again.
     """
     check = lab.topology.raw["check"]
     port = lab.topology.ports["mysql"]
     agent = lab.consul(node.name).agent
     until(lambda: agent.self(), f"An answer of the Consul agent on {node.name}")
-    if "mysql" in agent.services():
+    if any(c["ServiceID"] == "mysql" and c["Status"] == "passing" for c in agent.checks().values()):
         return
     agent.service.register(
         "mysql",

@@ -12,9 +12,9 @@ import consul
 import hvac
 import requests
 
-from helpers import deploy, nodes, vault_steps
+from helpers import deploy, faults, nodes, vault_steps
 from helpers.errors import LabError
-from helpers.topology import Target
+from helpers.topology import Node, Target
 
 if TYPE_CHECKING:
     from helpers.lab import Lab
@@ -143,6 +143,8 @@ def _climb_initialized(lab: Lab) -> None:
 def _climb_unsealed(lab: Lab) -> None:
     with lab.step("both Vaults unsealed, one leads"):
         vault_steps.unseal(lab)
+        for node in lab.topology.of("vault"):
+            vault_steps.wait_for_role(lab, node.name)
 
 
 def _climb_configured(lab: Lab) -> None:
@@ -151,18 +153,26 @@ def _climb_configured(lab: Lab) -> None:
 
 
 def _climb_deployed(lab: Lab) -> None:
-    lacking = []
-    passing = deploy.passing_instances(lab)
-    for node in lab.topology.of("todo"):
-        if node.name in passing and deploy.serves(lab, node):
-            continue
-        lacking.append(node.name)
+    faults.clear_maintenance(lab)
+    lacking = [node.name for node in lab.topology.of("todo") if not _recovers(lab, node)]
     if not lacking:
         return
     with lab.step("schema migrated"):
         deploy.migrate(lab)
     with lab.step(f"{' and '.join(lacking)} passing in Consul"):
         deploy.deliver(lab, lacking)
+
+
+def _recovers(lab: Lab, node: Node) -> bool:
+    """Say whether an instance is healthy, or becomes so by itself within a check's interval and a bit."""
+    if lab.driver.state(Target(node.name, "todo")) != "running":
+        return False
+    check_ = lab.topology.raw["check"]
+    try:
+        deploy.wait_for(lab, node, at_most=check_["interval"] + 2 * check_["timeout"])
+    except LabError:
+        return False
+    return True
 
 
 _RUNGS = [

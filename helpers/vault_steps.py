@@ -11,6 +11,7 @@ import requests
 
 from helpers.errors import LabError
 from helpers.render import render
+from helpers.topology import Target
 from helpers.waiting import until
 
 if TYPE_CHECKING:
@@ -47,10 +48,12 @@ def initialize(lab: Lab, shares: int | None = None, threshold: int | None = None
     return True
 
 
-def unseal(lab: Lab, *names: str) -> list[str]:
+def unseal(lab: Lab, *names: str, wait: bool = True) -> list[str]:
     """Give every named Vault (default: all) its key shares; the first one leads.
 
-    Returns the names of those that were sealed. Raises `LabError` when there are no keys.
+    Returns the names of those that were sealed. With `wait` each has found its role, leader or standby,
+    when this returns: after an unclean end that takes until the old lock has run out. Raises `LabError`
+    when there are no keys.
     """
     keys = json.loads(lab.home.secret("unseal-keys.json") or "null")
     if keys is None:
@@ -59,19 +62,27 @@ def unseal(lab: Lab, *names: str) -> list[str]:
     for name in names or [node.name for node in lab.topology.of("vault")]:
         if lab.topology[name].service != "vault":
             raise LabError(f"{name} runs no Vault; unseal {' or '.join(_names(lab))}.")
+        if (state := lab.driver.state(Target(name, "vault"))) != "running":
+            verb = "start" if state == "stopped" else "resume"
+            raise LabError(f"The Vault on {name} is {state}; `lab {verb} {name}` changes that.")
         client = lab.vault(name, token="")
+        # It may have been started a moment ago and not listen yet.
+        if not until(client.sys.read_seal_status, f"An answer of the Vault on {name}", 10)["sealed"]:
+            continue
         try:
-            if not client.sys.is_sealed():
-                continue
             client.sys.submit_unseal_keys(keys)
-        except requests.RequestException:
-            raise LabError(f"The Vault on {name} does not answer; `lab start {name}` starts it.") from None
         except hvac.exceptions.InvalidRequest as error:
             raise LabError(f"The Vault on {name} refuses the keys: {error}.") from None
         # With nobody leading, the one unsealed first must lead before the next is let in.
-        until(partial(role, client), f"A role for the Vault on {name}", at_most=60)
+        if wait:
+            wait_for_role(lab, name)
         done.append(name)
     return done
+
+
+def wait_for_role(lab: Lab, name: str) -> None:
+    """Wait until a Vault leads or stands by; 60 s are enough for a lock that was never given back (45 s)."""
+    until(partial(role, lab.vault(name, token="")), f"A role for the Vault on {name}", at_most=60)
 
 
 def _names(lab: Lab) -> list[str]:

@@ -1,0 +1,343 @@
+"""Faults: what can be broken, planned purely and done in one call each.
+
+A fault is a small class with three verbs: `plan` says what it would do and to whom (pure), `inject`
+does it, `heal` undoes exactly that and may be called twice. A new kind is one class here and touches
+nothing else; its words travel in the plan, so that figures know no fault kinds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import consul
+import requests
+
+from helpers import vault_steps
+from helpers.errors import LabError
+from helpers.topology import Target, Topology
+
+if TYPE_CHECKING:
+    from helpers.lab import Lab
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fault is about to do: to which programs, and how a figure names it.
+
+    `role` is the target as the reader wrote it (`vault.leader`), `label` the text of a figure's bar.
+    """
+
+    fault: str
+    role: str
+    targets: tuple[Target, ...]
+    label: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes that are hit, each once."""
+        return list(dict.fromkeys(target.node for target in self.targets))
+
+
+class Fault(Protocol):
+    """One kind of fault."""
+
+    name: ClassVar[str]
+    words: ClassVar[str]
+
+    def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
+        """Say what would be done; pure. Raises `LabError` for a target that cannot suffer this."""
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Do it."""
+
+    def heal(self, lab: Lab, plan: Plan) -> None:
+        """Undo it; nothing happens when there is nothing to undo."""
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def register(kind: type[Fault]) -> type[Fault]:
+    """Make a fault known by its name."""
+    FAULTS[kind.name] = kind()
+    return kind
+
+
+def plan(lab: Lab, fault: str, role: str) -> Plan:
+    """Resolve a target as it is now and plan a fault on it.
+
+    Raises `LabError` for an unknown fault, an unknown target, or a driver that cannot do it.
+    """
+    if fault not in FAULTS:
+        raise LabError(f"There is no fault {fault!r}; the faults are {', '.join(FAULTS)}.")
+    return FAULTS[fault].plan(lab.topology, role, lab.resolve(role))
+
+
+def describe(role: str, targets: list[Target]) -> str:
+    """Name the victims for a reader: `vault0, the leader`, `todo0's agent`, `every node`."""
+    if role == "all":
+        return "everything"
+    names = " and ".join(
+        f"{target.node}'s agent" if target.program == "agent" and target.node != "consul" else target.node
+        for target in targets
+    )
+    roles = {"vault.leader": "the leader", "vault.standby": "the standby"}
+    return f"{names}, {roles[role]}" if role in roles else names
+
+
+class _OnPrograms:
+    """A fault that hits programs one by one; the common way of planning."""
+
+    name: ClassVar[str]
+    words: ClassVar[str]
+    programs: ClassVar[tuple[str, ...]] = ()  # which programs can suffer it; empty: any
+
+    def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
+        """Plan for the resolved programs, refusing those that cannot suffer it."""
+        for target in targets:
+            if self.programs and target.program not in self.programs:
+                able = " or ".join(self.programs)
+                raise LabError(f"{self.name} needs {able}, and {target} is not one.")
+        return Plan(self.name, role, tuple(targets), f"{describe(role, targets)}: {self.words}")
+
+    def heal(self, lab: Lab, plan: Plan) -> None:
+        """Start what does not run and wake what is frozen, unsealing a Vault on the way."""
+        for target in plan.targets:
+            revive(lab, target)
+
+
+def revive(lab: Lab, target: Target) -> None:
+    """Make one program serve again: wake it, or start it with what it needs."""
+    state = lab.driver.state(target)
+    if state == "paused":
+        lab.driver.signal(target, "CONT")
+    elif state == "stopped" and target.program == "todo":
+        from helpers.deploy import deliver
+
+        deliver(lab, [target.node])
+    elif state == "stopped":
+        lab.driver.start([target])
+    if target.program == "vault":
+        vault_steps.unseal(lab, target.node, wait=False)
+
+
+@register
+class Stop(_OnPrograms):
+    """An orderly end: TERM, so that a service can say goodbye."""
+
+    name = "stop"
+    words = "TERM"
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Send TERM and wait for the end."""
+        lab.driver.stop(plan.targets)
+
+
+@register
+class Kill(_OnPrograms):
+    """A crash: KILL; no goodbye, and the kernel closes its connections at once."""
+
+    name = "kill"
+    words = "kill -9"
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Send KILL to each."""
+        for target in plan.targets:
+            lab.driver.signal(target, "KILL")
+
+
+@register
+class Pause(_OnPrograms):
+    """A freeze: STOP; connections stay open and nobody answers."""
+
+    name = "pause"
+    words = "paused"
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Send STOP to each."""
+        for target in plan.targets:
+            lab.driver.signal(target, "STOP")
+
+
+@register
+class Restart(_OnPrograms):
+    """Stop and start again, and nothing else: a Vault comes back sealed."""
+
+    name = "restart"
+    words = "restarted"
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Stop all, then start all; a todo gets its new secret id, a Vault no key."""
+        lab.driver.stop(plan.targets)
+        for target in plan.targets:
+            lab.start(str(target))
+
+
+@register
+class StepDown(_OnPrograms):
+    """The leader gives up its leadership and stays unsealed (`sys/step-down`)."""
+
+    name = "step_down"
+    words = "steps down"
+    programs = ("vault",)
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Ask each to step down."""
+        for target in plan.targets:
+            lab.vault(target.node).sys.step_down()
+
+
+@register
+class Seal(_OnPrograms):
+    """The leader throws its key away (`sys/seal`) until somebody unseals it."""
+
+    name = "seal"
+    words = "sealed"
+    programs = ("vault",)
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Seal each."""
+        for target in plan.targets:
+            lab.vault(target.node).sys.seal()
+
+
+@register
+class PowerOff(_OnPrograms):
+    """A whole node: every program on it at once, the agent too.
+
+    On one machine the kernel still closes the connections, so peers see a refusal and not the silence
+    of a real power cut; the `netns` and `vagrant` drivers show that.
+    """
+
+    name = "power_off"
+    words = "node off"
+
+    def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
+        """Widen the target to all programs of its node."""
+        nodes = list(dict.fromkeys(target.node for target in targets))
+        everything = [Target(node, program) for node in nodes for program in topology[node].programs]
+        label = describe(role, [Target(node, topology[node].programs[-1]) for node in nodes])
+        return Plan(self.name, role, tuple(everything), f"{label}: {self.words}")
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Kill everything on the node, the service first."""
+        for target in reversed(plan.targets):
+            lab.driver.signal(target, "KILL")
+
+
+@register
+class Leave(_OnPrograms):
+    """A node's agent leaves the cluster in order: the node disappears from the catalog."""
+
+    name = "leave"
+    words = "leaves"
+
+    def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
+        """Aim at the agents of the targets' nodes."""
+        agents = [Target(target.node, "agent") for target in targets]
+        return Plan(self.name, role, tuple(agents), f"{describe(role, agents)}: {self.words}")
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Tell each agent to leave (`agent/leave`); its process ends by itself."""
+        for target in plan.targets:
+            address = lab.topology[target.node].address
+            port = lab.topology.ports["consul_http"]
+            with contextlib.suppress(requests.ConnectionError):  # it may end before it answers
+                requests.put(f"http://{address}:{port}/v1/agent/leave", timeout=20)
+
+
+@register
+class Maintenance(_OnPrograms):
+    """A service taken out on purpose: critical in Consul, and running."""
+
+    name = "maintenance"
+    words = "in maintenance"
+    programs = ("todo", "mariadb", "vault")
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Put the node's services into maintenance."""
+        self._set(lab, plan, enable=True)
+
+    def heal(self, lab: Lab, plan: Plan) -> None:
+        """Take them out of maintenance."""
+        self._set(lab, plan, enable=False)
+
+    @staticmethod
+    def _set(lab: Lab, plan: Plan, *, enable: bool) -> None:
+        for target in plan.targets:
+            agent = lab.consul(target.node).agent
+            for service in agent.services():
+                agent.service.maintenance(service, "true" if enable else "false", reason="experiment")
+
+
+class _NeedsANetworkOfItsOwn(_OnPrograms):
+    """A fault of the network: loopback addresses share one, so the local driver cannot do it."""
+
+    instead: ClassVar[str]
+
+    def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
+        """Refuse, in one sentence that names the way out."""
+        raise LabError(
+            f"{self.name} needs nodes with a network of their own, which the local driver's addresses "
+            f"are not; {self.instead}."
+        )
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Never reached: there is no plan."""
+        raise NotImplementedError
+
+
+@register
+class Partition(_NeedsANetworkOfItsOwn):
+    """A node cut off from its peers."""
+
+    name = "partition"
+    words = "cut off"
+    instead = "use pause for silence, or power_off for a node that is lost"
+
+
+@register
+class Unplug(_NeedsANetworkOfItsOwn):
+    """A cable pulled: silence instead of refusals."""
+
+    name = "unplug"
+    words = "unplugged"
+    instead = "use pause for silence, or power_off for a node that is lost"
+
+
+@register
+class Slow(_NeedsANetworkOfItsOwn):
+    """A slow link."""
+
+    name = "slow"
+    words = "slow link"
+    instead = "use pause for a service that hangs"
+
+
+def clear_maintenance(lab: Lab) -> None:
+    """Take every node and service out of maintenance, whoever put it there."""
+    for node in lab.topology.regular():
+        agent = lab.consul(node.name).agent
+        with contextlib.suppress(consul.ConsulException, requests.RequestException):
+            for check in agent.checks():
+                if check.startswith("_service_maintenance:"):
+                    agent.service.maintenance(check.partition(":")[2], "false")
+                elif check == "_node_maintenance":
+                    agent.maintenance("false")
+
+
+def hold(lab: Lab, plan: Plan, seconds: float, say: Callable[[str], None]) -> None:
+    """Inject, keep it for some seconds, and heal whatever happens in between."""
+    kind = FAULTS[plan.fault]
+    try:
+        kind.inject(lab, plan)
+        say(f"{plan.label}, for {seconds:g} s")
+        time.sleep(seconds)
+    finally:
+        kind.heal(lab, plan)
+        lab.heal()
