@@ -195,12 +195,8 @@ class Pool:
     @contextmanager
     def connection(self) -> Iterator[PoolProxiedConnection]:
         """Lend a connection; one that failed, or whose pool is retired, is not kept."""
-        lent = self._pool.connect()
+        lent = self._checkout()
         try:
-            while closed_by_server(lent.dbapi_connection):
-                lent.invalidate()
-                lent.close()
-                lent = self._pool.connect()
             yield lent
         except Exception:
             lent.invalidate()
@@ -208,6 +204,15 @@ class Pool:
         finally:
             if self.retired and lent.is_valid:
                 lent.invalidate()
+            lent.close()
+
+    def _checkout(self) -> PoolProxiedConnection:
+        """Take a connection that the server has not closed; after its restart, none is left."""
+        while True:
+            lent = self._pool.connect()
+            if not closed_by_server(lent.dbapi_connection):
+                return lent
+            lent.invalidate()
             lent.close()
 
     def prove(self) -> None:

@@ -149,14 +149,19 @@ class Watcher:
             pause = RETRY[0]
             index = next_index(index, answered)
             self._learn(instances(entries))
+            if index is None:
+                time.sleep(RETRY[0])  # without an index the next answer comes at once
 
     def _learn(self, found: tuple[Instance, ...]) -> None:
+        if not found:
+            if self._known:
+                log.warning("none_passes", service=self.service, kept=_names(self._known))
+            return
         if set(found) != set(self._known):
-            log.info(
-                "discovered",
-                service=self.service,
-                instances=sorted(f"{i.address}:{i.port}" for i in found),
-            )
-        if found:
-            self._known = found
-            self._found.set()
+            log.info("discovered", service=self.service, instances=_names(found))
+        self._known = found
+        self._found.set()
+
+
+def _names(known: tuple[Instance, ...]) -> list[str]:
+    return sorted(f"{instance.address}:{instance.port}" for instance in known)
