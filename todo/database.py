@@ -89,14 +89,18 @@ def reason(error: Exception) -> str:
         return "all connections to the database are busy"
     code = number(error)
     if isinstance(error.__context__, TimeoutError):
-        return f"the database does not answer in time (MySQL error {code})"
+        return f"the database does not answer in time{_doubt(code)} (MySQL error {code})"
     if code in DENIED:
         return f"the database refuses the credential (MySQL error {code})"
     if code in UNSENT | BROKEN | {2003}:
-        return f"the connection to the database is lost (MySQL error {code})"
+        return f"the connection to the database is lost{_doubt(code)} (MySQL error {code})"
     if code in (1049, 1146):
         return f"the table is missing: the migration has not run (MySQL error {code})"
     return f"the database failed (MySQL error {code})" if code else "the database failed"
+
+
+def _doubt(code: int | None) -> str:
+    return ", whether the statement ran is not known" if code in BROKEN else ""
 
 
 class Dialer:
