@@ -17,7 +17,9 @@ from rich.live import Live
 from rich.table import Table
 
 from helpers import doctor as doctor_module
+from helpers import faults
 from helpers.errors import LabError
+from helpers.faults import FAULTS
 from helpers.lab import Lab
 from helpers.status import Status
 
@@ -181,6 +183,26 @@ def pause(target: Target) -> None:
 def resume(target: Target) -> None:
     """Let a frozen program go on (CONT)."""
     Lab.open(typer.echo).resume(target)
+
+
+@app.command()
+def inject(
+    fault: Annotated[str, typer.Argument(help=f"One of {', '.join(FAULTS)}.")],
+    target: Target,
+    seconds: Annotated[
+        float | None,
+        typer.Option("--for", min=0.0, help="Heal after this many seconds; else `lab heal` does."),
+    ] = None,
+) -> None:
+    """Break something: do a fault to a target."""
+    lab = Lab.open(typer.echo)
+    lab.need_driver()
+    planned = faults.plan(lab, fault, target)
+    if seconds is not None:
+        faults.hold(lab, planned, seconds, typer.echo)
+        return
+    FAULTS[fault].inject(lab, planned)
+    typer.echo(f"{planned.label}; `lab heal` repairs it")
 
 
 @app.command()

@@ -62,10 +62,16 @@ class Lab:
         lab.reach(state)
         return lab
 
-    def reach(self, state: str) -> None:
-        """Climb or descend to a state; idempotent."""
-        with self.home.changing():
-            states.reach(self, state)
+    def reach(self, state: str, quiet: bool = False) -> None:
+        """Climb or descend to a state; idempotent. `quiet` leaves out what each step says."""
+        say = self.say
+        if quiet:
+            self.say = lambda _line: None
+        try:
+            with self.home.changing():
+                states.reach(self, state)
+        finally:
+            self.say = say
 
     @contextmanager
     def step(self, what: str) -> Iterator[None]:

@@ -12,7 +12,7 @@ import consul
 import hvac
 import requests
 
-from helpers import deploy, faults, nodes, vault_steps
+from helpers import deploy, faults, nodes, recording, vault_steps
 from helpers.errors import LabError
 from helpers.topology import Node, Target
 
@@ -61,9 +61,17 @@ def reach(lab: Lab, state: str) -> None:
                 lab.driver.down(lab.say)
         return
     now = current(lab)
+    recording.end_orphaned(lab)
+    if now == state and lab.home.settings.get("state") == state:
+        lab.say(f"  the lab is {state}")
+        return
     if STATES.index(now) > STATES.index(state):
         _descend(lab, now, state)
     climb(lab, state)
+    if state != STATES[-1] and STATES.index(now := current(lab)) > STATES.index(state):
+        # It looked lower than it was, because a rung below was broken.
+        _descend(lab, now, state)
+        climb(lab, state)
 
 
 def climb(lab: Lab, state: str) -> None:
@@ -80,7 +88,7 @@ def heal(lab: Lab) -> None:
     wanted = lab.home.settings.get("state")
     if wanted is None:
         raise LabError("There is no lab to heal here; `lab up` makes one.")
-    climb(lab, wanted)
+    reach(lab, wanted)
 
 
 def _descend(lab: Lab, now: str, state: str) -> None:

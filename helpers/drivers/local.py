@@ -31,7 +31,7 @@ from helpers.render import render
 from helpers.topology import Target, Topology
 from helpers.waiting import until
 
-RECORDER = Target("lab", "recorder")
+RECORDER = Target("lab", "recorder")  # not a node: the notebook's own recording, see helpers/recording.py
 
 
 def _name(target: Target) -> str:
@@ -168,7 +168,7 @@ class LocalDriver:
             yield target, self._command(target, folder), folder, log
         yield (
             RECORDER,
-            f"{_quoted(sys.executable)} -m helpers.recorder {_quoted(self.home.path / 'recorder.json')}",
+            f"{_quoted(sys.executable)} -m helpers.recorder {_quoted(self.home.path / 'recorder-spec.json')}",
             self.home.path,
             self.home.folder("logs") / "recorder.log",
         )

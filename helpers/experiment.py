@@ -1,0 +1,205 @@
+"""An experiment: predict, record, inject, observe, heal, judge.
+
+The recording is a process of its own under the lab's supervisor, so that a cell that is interrupted or a
+kernel that dies disturbs neither it nor the lab; whatever happens inside the `with`, it ends healed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import re
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from helpers import bounds, faults, recording, rows, vault_steps
+from helpers.deploy import passing_instances
+from helpers.errors import LabError
+from helpers.faults import FAULTS, Plan
+from helpers.programs import find
+
+if TYPE_CHECKING:
+    from helpers.lab import Lab
+    from helpers.records import Records
+
+SETTLE = 2.0  # seconds of health recorded after a heal, so that the recovery's end is on the record
+
+
+class Run:
+    """One recorded experiment; made by `Lab.record` and used as a context manager.
+
+    After the `with` its `records` are complete, and `figure`, `table`, `verdict` and `compare` speak of them.
+    """
+
+    def __init__(self, lab: Lab, title: str, prediction: dict[str, float], **options: Any) -> None:
+        self.lab = lab
+        self.title = title
+        self.prediction = prediction
+        self.options = options
+        self.folder = Path()
+        self.records: Records | None = None
+        self._info: dict[str, Any] = {}
+        self._plans: list[Plan] = []
+
+    # ---- the frame ----------------------------------------------------------------------
+
+    def __enter__(self) -> Run:
+        """Heal first, then start the recorder; the run's time starts here."""
+        self.lab.reach("deployed", quiet=True)
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+        slug = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")[:40]
+        self.folder = self.lab.home.folder("runs", f"{stamp}-{slug}")
+        self._info = rows.start(self.folder, **self._describe())
+        recording.start(self.lab, self.folder, **self.options)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Heal whatever is still broken, end the recording, read it back."""
+        try:
+            self.heal()
+        finally:
+            recording.end(self.lab)
+            from helpers import records  # pandas, which a command does without
+
+            self.records = records.finish(self.folder)
+
+    def _describe(self) -> dict[str, Any]:
+        topology = self.lab.topology
+        config = bounds.Config.from_topology(topology.raw)
+        return {
+            "title": self.title,
+            "prediction": self.prediction,
+            "driver": self.lab.driver.name,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "config": config.as_dict(),
+            "nodes": [node.name for node in topology.regular()],
+            "versions": {
+                **{name: find(name).version for name in ("consul", "vault", "mariadb")},
+                "python": platform.python_version(),
+                "kernel": platform.release(),
+            },
+            "host": {"processors": os.cpu_count(), "system": platform.system()},
+        }
+
+    # ---- what one does in it ------------------------------------------------------------
+
+    @property
+    def now(self) -> float:
+        """Seconds since the run's start."""
+        return rows.now(self._info)
+
+    def steady(self, seconds: float = 5.0) -> None:
+        """Record the healthy lab for some seconds: what a fault is measured against."""
+        begun = self.now
+        time.sleep(seconds)
+        rows.append_event(self.folder, phase="steady", t_begin=begun, t_end=self.now)
+
+    def inject(self, fault: str, target: str) -> None:
+        """Do a fault to a target as it is now; both edges of the call are kept.
+
+        Raises `LabError` when there is no such fault or target, or the driver cannot do it.
+        """
+        plan = faults.plan(self.lab, fault, target)
+        allowed = bounds.for_fault(bounds.Config(**self._info["config"]), plan.fault, victims(plan))
+        # Kept before the effect: whatever happens in it, the heal knows what to undo.
+        self._plans.append(plan)
+        begun = self.now
+        FAULTS[fault].inject(self.lab, plan)
+        rows.append_event(
+            self.folder,
+            phase="inject",
+            fault=fault,
+            target=target,
+            t_begin=begun,
+            t_end=self.now,
+            params={
+                "label": plan.label,
+                "role": plan.role,
+                "targets": [str(one) for one in plan.targets],
+            },
+            bounds={name: [bound.lo, bound.hi] for name, bound in allowed.items()},
+        )
+
+    def observe(
+        self,
+        seconds: float | None = None,
+        until: str | Callable[[], bool] | None = None,
+        at_most: float = 90.0,
+    ) -> None:
+        """Go on recording: for some seconds, or until something is so.
+
+        `until` is `vault.leader`, `todo.any`, `detected`, or a function.
+
+        With `until` it records a little longer than the moment itself, and at most `at_most` seconds: a
+        condition that stays out is no error, the verdict will say so.
+        """
+        if until is None:
+            time.sleep(seconds if seconds is not None else 10.0)
+            return
+        deadline = time.monotonic() + at_most
+        while time.monotonic() < deadline:
+            with contextlib.suppress(Exception):  # an answer that fails is one that is not yes yet
+                if until() if callable(until) else self._holds(until):
+                    time.sleep(SETTLE)
+                    return
+            time.sleep(0.1)
+
+    def _holds(self, condition: str) -> bool:
+        match condition:
+            case "vault.leader":
+                names = [node.name for node in self.lab.topology.of("vault")]
+                return any(vault_steps.role(self.lab.vault(name, "")) == "active" for name in names)
+            case "todo.any":
+                return bool(passing_instances(self.lab))
+            case "detected":
+                hit = {node for plan in self._plans for node in plan.nodes}
+                return not hit & passing_instances(self.lab)
+        raise LabError(
+            f"There is no condition {condition!r}; use vault.leader, todo.any, detected or a function."
+        )
+
+    def note(self, message: str) -> None:
+        """Write a remark on the time line."""
+        rows.append_event(self.folder, phase="note", t_begin=self.now, t_end=self.now, message=message)
+
+    def heal(self) -> None:
+        """Undo every fault of this run, then wait for the healthy lab and record it. May be called twice."""
+        for plan in reversed(self._plans):
+            begun = self.now
+            FAULTS[plan.fault].heal(self.lab, plan)
+            rows.append_event(
+                self.folder,
+                phase="heal",
+                fault=plan.fault,
+                target=plan.role,
+                t_begin=begun,
+                t_end=self.now,
+                params={"label": plan.label},
+            )
+        if not self._plans:
+            return
+        self._plans.clear()
+        begun = self.now
+        self.lab.reach("deployed", quiet=True)
+        time.sleep(SETTLE)
+        rows.append_event(self.folder, phase="steady", t_begin=begun, t_end=self.now, message="healthy again")
+
+
+def victims(plan: Plan) -> str:
+    """Name what kind of thing is hit, as the bounds know it: `todo`, `vault.leader`, `consul`, `agent`, …"""
+    if plan.role in ("vault.leader", "vault.standby", "all"):
+        return plan.role
+    target = plan.targets[-1]
+    if target.program == "agent" and target.node != "consul":
+        return "agent"
+    return target.node.rstrip("0123456789")
