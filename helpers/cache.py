@@ -26,6 +26,7 @@ from helpers.errors import LabError
 from helpers.topology import LAB_DATA, description
 
 RECIPES = LAB_DATA / "build"
+_RECIPE_FILES = (".mod", ".sum", ".go")
 _PROCESSORS = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
 
 
@@ -70,7 +71,7 @@ def machine() -> str:
 def recipe(name: str) -> str:
     """Return eight hexadecimal digits that change when the recipe to compile a program does."""
     digest = hashlib.sha256()
-    for path in sorted(path for path in (RECIPES / name).rglob("*") if path.is_file()):
+    for path in sorted(path for path in (RECIPES / name).rglob("*") if path.suffix in _RECIPE_FILES):
         digest.update(str(path.relative_to(RECIPES)).encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:8]
 
@@ -112,7 +113,12 @@ def remembered(program: Path, question: str) -> str | None:
 
 
 def remember(program: Path, question: str, answer: str) -> None:
-    """Keep what was found out for the next time; a cache that cannot be written is no error."""
+    """Keep what was found out for the next time; a cache that cannot be written is no error.
+
+    Not for what lies in the cache: its record has it all.
+    """
+    if root() in program.parents:
+        return
     answers = _versions() | {_fingerprint(program, question): answer}
     try:
         root().mkdir(parents=True, exist_ok=True)

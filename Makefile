@@ -1,0 +1,40 @@
+# Every path here is relative, so the checkout may lie in a folder with spaces in its name.
+PYTHON ?= python3
+OURS := .venv/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help setup workbook run test test-fast bench clean
+
+help:       ## list these targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup:      ## virtual environment, pinned packages, missing programs (Consul, Vault, MariaDB)
+	@$(PYTHON) helpers/bootstrap.py
+
+workbook: setup  ## set up, then open JupyterLab on the first notebook
+	@$(OURS) -m helpers.workbook
+
+run: setup  ## set up, then run every notebook on a real lab into out/, with one HTML report
+	@$(OURS) -m helpers.report
+
+test: setup  ## set up, then every test: style, types, unit, a real lab, the notebooks
+	$(OURS) -m ruff check .
+	$(OURS) -m ruff format --check .
+	$(OURS) -m mypy
+	$(OURS) -m pytest tests/unit
+	$(OURS) -m pytest tests/lab
+	$(OURS) -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg \
+	  --nbval-cell-timeout=240 notebooks
+
+test-fast: setup  ## set up, then the tests that need no lab: under a minute
+	$(OURS) -m ruff check .
+	$(OURS) -m ruff format --check .
+	$(OURS) -m mypy
+	$(OURS) -m pytest tests/unit
+
+bench: setup  ## set up, then measure: how fast the lab starts, what rotation costs
+	$(OURS) -m pytest tests/bench -s
+
+clean:      ## end the lab, remove .lab, out/ and .venv; the programs' cache stays
+	@if [ -x $(OURS) ] && [ -d .lab ]; then $(OURS) -m helpers.cli down --purge; fi
+	rm -rf out .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache *.egg-info
