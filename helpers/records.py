@@ -224,11 +224,9 @@ def _wrong_events(events: pd.DataFrame) -> list[str]:
     swapped = events[events["t_end"] < events["t_begin"]]
     for number, phase, fault in swapped[["id", "phase", "fault"]].itertuples(index=False):
         wrong.append(f"Event {number} ({phase} {fault}) ends before it begins.")
-    injected: set[object] = set()
-    ordered = events.sort_values("t_begin")[["id", "phase", "target"]]
-    for number, phase, target in ordered.itertuples(index=False):
-        if phase == "inject":
-            injected.add(target)
-        elif phase == "heal" and target and target not in injected:
-            wrong.append(f"Event {number} heals {target!r} before anything is injected.")
+    injected = events[events["phase"] == "inject"].groupby("fault")["t_begin"].min()
+    heals = events[(events["phase"] == "heal") & events["fault"].isin(injected.index)]
+    for number, fault, end in heals[["id", "fault", "t_end"]].itertuples(index=False):
+        if end < injected[fault]:
+            wrong.append(f"Event {number} heals {fault!r} before it is injected.")
     return wrong

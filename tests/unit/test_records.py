@@ -104,7 +104,7 @@ def heal_first(run: Records) -> None:
         (lie("done", 0.0, "source == 'dns' and seq == 4"), "answered before it was sent"),
         (lie("sent", NAN, "source == 'dns' and seq == 4"), "no time sent"),
         (swap_edges, "Event 1 (inject kill) ends before it begins"),
-        (heal_first, "Event 2 heals 'todo0' before anything is injected"),
+        (heal_first, "Event 2 heals 'kill' before it is injected"),
     ],
 )
 def test_a_recorder_that_lies_is_found_out(tell: Callable[[Records], None], sentence: str) -> None:
