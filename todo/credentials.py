@@ -182,7 +182,7 @@ class Rotation:
                 self._on_refusal(refusal)
                 return
             except AWAY as error:
-                self._failed(error, away=isinstance(error, OUT_OF_REACH))
+                self._failed(error, away=_out_of_reach(error))
             except pymysql.Error as error:
                 self._failed(error, away=False)
             self._end_of_lease()
@@ -272,5 +272,8 @@ def _in_words(error: Exception) -> str:
     return str(error)[:200]
 
 
-OUT_OF_REACH = (requests.RequestException, VaultDown, NoInstanceError)
-"""The failures that mean that Vault cannot be reached, or is sealed."""
+def _out_of_reach(error: Exception) -> bool:
+    """Whether a failure means that Vault itself cannot be reached, or is sealed."""
+    if isinstance(error, NoInstanceError):
+        return error.service == "vault"
+    return isinstance(error, requests.RequestException | VaultDown)

@@ -29,6 +29,8 @@ WAIT = 30
 """Seconds that the agent may hold a blocking query; it adds up to a sixteenth of it."""
 QUICK = (1.0, 1.0)
 """Seconds to connect, seconds to answer: for calls that the agent answers at once."""
+FIRST_ANSWER = 1.0
+"""Seconds that the start waits for the agent's first answer instead of failing at once."""
 RETRY = (0.2, 5.0)
 """Seconds before the first and (at most) before any further attempt when the agent is away."""
 
@@ -109,6 +111,7 @@ class Watcher:
         self.service = service
         self._client = ConsulClient(agent, timeout=(1.0, WAIT * 17 / 16 + 5))
         self._known: tuple[Instance, ...] = ()
+        self._answered = threading.Event()
         self._found = threading.Event()
         self._thread = threading.Thread(target=self._watch, name=f"watch-{service}", daemon=True)
 
@@ -122,13 +125,14 @@ class Watcher:
         return self._found.wait(timeout)
 
     def all(self) -> list[Instance]:
-        """Return the known instances in random order.
+        """Return the known instances in random order; only the first answer is waited for.
 
         Raises `NoInstanceError` when Consul never named one.
         """
+        self._answered.wait(FIRST_ANSWER)
         known = list(self._known)
         if not known:
-            raise NoInstanceError(f"Consul knows no passing instance of {self.service}")
+            raise NoInstanceError(self.service)
         random.shuffle(known)
         return known
 
@@ -149,6 +153,7 @@ class Watcher:
             pause = RETRY[0]
             index = next_index(index, answered)
             self._learn(instances(entries))
+            self._answered.set()
             if index is None:
                 time.sleep(RETRY[0])  # without an index the next answer comes at once
 

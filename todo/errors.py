@@ -19,4 +19,9 @@ class UnavailableError(Exception):
 
 
 class NoInstanceError(Exception):
-    """Consul knows no instance of a service that this service needs."""
+    """Consul knows no instance of a service that this one needs."""
+
+    def __init__(self, service: str) -> None:
+        """Keep which service is missing."""
+        super().__init__(f"Consul knows no passing instance of {service}")
+        self.service = service
