@@ -3,3 +3,7 @@
 
 class LabError(Exception):
     """Something the reader can act on; its text is one clear sentence, never a traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what a notebook shows: the sentence. IPython asks an exception for this first."""
+        return [f"{type(self).__name__}: {self}"]

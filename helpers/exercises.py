@@ -182,15 +182,8 @@ def hint(number: str) -> Hint | None:
         return None
 
 
-class NotConfirmedError(AssertionError):
-    """A fact that a notebook states about the lab does not hold.
-
-    A notebook shows it as its one sentence: the traceback would say nothing that the sentence
-    does not.
-    """
-
-    def _render_traceback_(self) -> list[str]:
-        return [f"NotConfirmedError: {self}"]
+class NotConfirmedError(LabError):
+    """A fact that a notebook states about the lab does not hold."""
 
 
 def confirm(facts: Mapping[str, object]) -> None:
