@@ -17,9 +17,11 @@ def main(arguments: list[str]) -> int:
     """Run one of the two processes; return the exit code."""
     try:
         if not arguments:
-            return serve(read(ServiceSettings))
+            serve(read(ServiceSettings))
+            return 0
         if arguments == ["migrate"]:
-            return migrate(read(Settings))
+            migrate(read(Settings))
+            return 0
     except RefusalError as refusal:
         print(refusal, file=sys.stderr)
         return refusal.exit_code

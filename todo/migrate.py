@@ -36,8 +36,8 @@ EXISTS = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = %s
 log = structlog.get_logger("todo.migrate")
 
 
-def migrate(settings: Settings) -> int:
-    """Bring the schema up to date; return the exit code 0.
+def migrate(settings: Settings) -> None:
+    """Bring the schema up to date.
 
     Raises `RefusalError` when Vault or MySQL stay away for `PATIENCE` seconds or refuse.
     """
@@ -78,7 +78,6 @@ def migrate(settings: Settings) -> int:
         database=settings.database_name,
         seconds=round(time.monotonic() - begin, 2),
     )
-    return 0
 
 
 def create(connection: pymysql.Connection, database: str) -> bool:

@@ -67,12 +67,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but a signal starts our drain, and the process ends with our exit code."""
+    """uvicorn, but a signal starts our drain, and the process ends with exit code 0."""
 
     def __init__(self, config: uvicorn.Config, checker: Checker, registration: Registration) -> None:
         """Prepare to serve; on SIGTERM `checker` and `registration` are told first."""
         super().__init__(config)
-        self.exit_code = 0
+        self.refusal: RefusalError | None = None
         self.ends_at: float | None = None
         self._checker = checker
         self._registration = registration
@@ -96,9 +96,9 @@ class Server(uvicorn.Server):
         self._loop.call_soon_threadsafe(self._begin_to_drain)
 
     def refuse(self, refusal: RefusalError) -> None:
-        """End with the refusal's exit code; called from another thread."""
+        """End because of `refusal`; called from another thread."""
         log.critical("alarm", reason=str(refusal))
-        self.exit_code = refusal.exit_code
+        self.refusal = refusal
         self.should_exit = True
 
     def _begin_to_drain(self) -> None:
@@ -111,10 +111,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def serve(settings: ServiceSettings) -> int:
-    """Run the service until SIGTERM; return the exit code.
+def serve(settings: ServiceSettings) -> None:
+    """Run the service until SIGTERM.
 
-    Raises `RefusalError` when it cannot even begin.
+    Raises `RefusalError` when the port is taken, or the secret id is not to be had.
     """
     listener = bind(settings.host, settings.port)
     logs.configure(settings.log_level, settings.name)
@@ -150,5 +150,6 @@ def serve(settings: ServiceSettings) -> int:
     ends_at = server.ends_at or time.monotonic() + 1.0
     database.drop("the service is stopping")
     rotation.stop(max(0.5, ends_at - time.monotonic() - 0.5))
-    log.info("stopped", exit_code=server.exit_code)
-    return server.exit_code
+    log.info("stopped")
+    if server.refusal is not None:
+        raise server.refusal
