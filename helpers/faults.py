@@ -48,6 +48,7 @@ class Fault(Protocol):
 
     name: ClassVar[str]
     words: ClassVar[str]
+    needs: ClassVar[str | None]
 
     def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
         """Say what would be done; pure. Raises `LabError` for a target that cannot suffer this."""
@@ -75,7 +76,13 @@ def plan(lab: Lab, fault: str, role: str) -> Plan:
     """
     if fault not in FAULTS:
         raise LabError(f"There is no fault {fault!r}; the faults are {', '.join(FAULTS)}.")
-    return FAULTS[fault].plan(lab.topology, role, lab.resolve(role))
+    kind = FAULTS[fault]
+    if kind.needs is not None and kind.needs not in lab.driver.capabilities:
+        raise LabError(
+            f"{fault} needs nodes with a {kind.needs} of their own, which the {lab.driver.name} driver does "
+            "not give; use pause for silence, or LAB_DRIVER=netns (Linux, root)."
+        )
+    return kind.plan(lab.topology, role, lab.resolve(role))
 
 
 def describe(role: str, targets: list[Target]) -> str:
@@ -95,6 +102,7 @@ class _OnPrograms:
 
     name: ClassVar[str]
     words: ClassVar[str]
+    needs: ClassVar[str | None] = None
     programs: ClassVar[tuple[str, ...]] = ()  # which programs can suffer it; empty: any
 
     def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
@@ -275,48 +283,42 @@ class Maintenance(_OnPrograms):
                 agent.service.maintenance(service, "true" if enable else "false", reason="experiment")
 
 
-class _NeedsANetworkOfItsOwn(_OnPrograms):
-    """A fault of the network: loopback addresses share one, so the local driver cannot do it."""
+class _OnNetwork(_OnPrograms):
+    """A fault of a node's network; needs a driver whose nodes have one each."""
 
-    instead: ClassVar[str]
+    needs: ClassVar[str | None] = "network"
 
-    def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
-        """Refuse, in one sentence that names the way out."""
-        raise LabError(
-            f"{self.name} needs nodes with a network of their own, which the local driver's addresses "
-            f"are not; {self.instead}."
-        )
-
-    def inject(self, lab: Lab, plan: Plan) -> None:
-        """Never reached: there is no plan."""
-        raise NotImplementedError
+    def heal(self, lab: Lab, plan: Plan) -> None:
+        """Mend the nodes' networks."""
+        for node in plan.nodes:
+            lab.driver.mend(node)
 
 
 @register
-class Partition(_NeedsANetworkOfItsOwn):
-    """A node cut off from its peers."""
+class Partition(_OnNetwork):
+    """A node cut off from every other node, both ways, by dropping what passes; the host still reaches it."""
 
     name = "partition"
     words = "cut off"
-    instead = "use pause for silence, or power_off for a node that is lost"
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Drop everything between each node and its peers."""
+        for node in plan.nodes:
+            peers = [other for other in lab.topology.nodes if other not in plan.nodes]
+            lab.driver.cut(node, peers)
 
 
 @register
-class Unplug(_NeedsANetworkOfItsOwn):
-    """A cable pulled: silence instead of refusals."""
+class Unplug(_OnNetwork):
+    """A cable pulled: silence instead of refusals, for everybody."""
 
     name = "unplug"
     words = "unplugged"
-    instead = "use pause for silence, or power_off for a node that is lost"
 
-
-@register
-class Slow(_NeedsANetworkOfItsOwn):
-    """A slow link."""
-
-    name = "slow"
-    words = "slow link"
-    instead = "use pause for a service that hangs"
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Take each node's link down."""
+        for node in plan.nodes:
+            lab.driver.unplug(node)
 
 
 def clear_maintenance(lab: Lab) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import requests
 from helpers import clients, deploy, networks, states, vault_steps
 from helpers.drivers import Driver, Say
 from helpers.drivers.local import LocalDriver
+from helpers.drivers.netns import NetnsDriver
 from helpers.errors import LabError
 from helpers.home import Home
 from helpers.programs import find
@@ -22,6 +24,9 @@ from helpers.topology import Target, load
 if TYPE_CHECKING:
     from helpers.experiment import Run
     from helpers.status import Status
+
+
+DRIVERS: dict[str, type[LocalDriver]] = {"local": LocalDriver, "netns": NetnsDriver}
 
 
 def _print(line: str) -> None:
@@ -46,11 +51,21 @@ class Lab:
         home = Home.locate()
         home.create()
         settings = home.settings
-        if "network" not in settings:
-            home.remember(driver="local", network=networks.claim(home))
+        wanted = os.environ.get("LAB_DRIVER")
+        if "driver" not in settings:
+            name = wanted or "local"
+            if name not in DRIVERS:
+                raise LabError(f"LAB_DRIVER is {name!r}; the drivers are {' and '.join(DRIVERS)}.")
+            network = networks.claim(home) if name == "local" else load(name).network
+            home.remember(driver=name, network=network)
             settings = home.settings
+        elif wanted is not None and wanted != settings["driver"]:
+            raise LabError(
+                f"The lab in {home.path} has the driver {settings['driver']}, and LAB_DRIVER is {wanted}; "
+                "run `lab down --purge` with the old one, or set LAB_HOME to another folder."
+            )
         topology = load(settings["driver"], settings["network"])
-        return cls(home, LocalDriver(home, topology), say)
+        return cls(home, DRIVERS[settings["driver"]](home, topology), say)
 
     @classmethod
     def at(cls, state: str, say: Say = _print) -> Lab:

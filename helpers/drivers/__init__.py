@@ -19,6 +19,8 @@ class Driver(Protocol):
 
     name: str
     topology: Topology
+    #: What it can do beyond processes: `network` when each node has one of its own.
+    capabilities: frozenset[str]
 
     @property
     def alive(self) -> bool:
@@ -44,3 +46,12 @@ class Driver(Protocol):
 
     def state(self, target: Target) -> str:
         """Return `running`, `paused` or `stopped`."""
+
+    def cut(self, node: str, peers: list[str]) -> None:
+        """Drop everything between a node and its peers, both ways (capability `network`)."""
+
+    def unplug(self, node: str) -> None:
+        """Take a node's link down (capability `network`)."""
+
+    def mend(self, node: str) -> None:
+        """Undo `cut` and `unplug`; nothing happens when there is nothing to undo."""

@@ -48,6 +48,7 @@ class LocalDriver:
     """Six nodes as groups of processes under one supervisord."""
 
     name = "local"
+    capabilities: frozenset[str] = frozenset()
 
     def __init__(self, home: Home, topology: Topology) -> None:
         self.home = home
@@ -173,8 +174,7 @@ class LocalDriver:
             self.home.folder("logs") / "recorder.log",
         )
 
-    @staticmethod
-    def _command(target: Target, folder: Path) -> str:
+    def _command(self, target: Target, folder: Path) -> str:
         """The program itself, never a shell that stays: supervisor signals only the first process."""
         match target.program:
             case "agent":
@@ -281,6 +281,19 @@ class LocalDriver:
             if info["pid"]
         }
         write_private(self.home.path / "pids.json", json.dumps(pids))
+
+    # ---- the network: one for all nodes, so nothing can be cut ------------------------------
+
+    def cut(self, node: str, peers: list[str]) -> None:
+        """Refuse: loopback addresses share one network."""
+        raise LabError("The local driver cannot cut a node off; LAB_DRIVER=netns can (Linux, root).")
+
+    def unplug(self, node: str) -> None:
+        """Refuse: loopback addresses share one network."""
+        raise LabError("The local driver cannot unplug a node; LAB_DRIVER=netns can (Linux, root).")
+
+    def mend(self, node: str) -> None:
+        """Do nothing: there is nothing to mend."""
 
     # ---- the end ------------------------------------------------------------------------
 

@@ -44,7 +44,8 @@ def find(home: Path, supervisor: int | None = None) -> list[Stray]:
             command = process.cmdline()
             if not belongs(process.environ(), command, home):
                 continue
-            if supervisor is not None and supervisor in {p.pid for p in process.parents()}:
+            # Not the living supervisor's, and not what this very command has started (a bootstrap).
+            if {supervisor, os.getpid()} & {parent.pid for parent in process.parents()}:
                 continue
             strays.append(Stray(process.pid, " ".join(command[:2])))
         except (psutil.NoSuchProcess, psutil.AccessDenied):

@@ -1,0 +1,156 @@
+"""The `netns` driver: the same programs, each node in a network namespace of its own (Linux, root).
+
+A bridge on the host joins them, so the notebook reaches 172.20.20.10–15 directly, and a node can
+really be cut off or unplugged. While the lab exists a blackhole route stands behind the bridge: when
+the bridge is gone, requests to the lab's addresses end on this machine and not at somebody else's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from helpers.drivers import Say
+from helpers.drivers.local import LocalDriver
+from helpers.errors import LabError
+from helpers.topology import Target
+
+BRIDGE = "lab0"
+PREFIX = "lab-"  # of the namespaces' names
+TABLE = "labfault"  # the only nftables table that is ever made or removed
+METRIC = "9999"  # of the blackhole route: behind the bridge's own
+
+
+def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    if check and done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise LabError(f"`{' '.join(command)}` failed: {reason}.")
+    return done
+
+
+def _inside(node: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    return _run("ip", "netns", "exec", f"{PREFIX}{node}", *command, check=check)
+
+
+class NetnsDriver(LocalDriver):
+    """Six nodes as groups of processes, each group in a namespace, under one supervisord."""
+
+    name = "netns"
+    capabilities = frozenset({"network"})
+
+    def up(self, say: Say) -> None:
+        """Build bridge and namespaces, clear what a crash left of them, then start supervisord."""
+        if self.alive:
+            return
+        self._refuse_unfit_machine()
+        self.clear_strays(say)
+        if self._remains():
+            say("found the network of a lab that was not taken down; removing it")
+            self._remove_network()
+        try:
+            self._build_network()
+        except LabError:
+            self._remove_network()
+            raise
+        super().up(say)
+
+    def down(self, say: Say) -> None:
+        """End the programs, then remove namespaces, bridge and route, and nothing else."""
+        super().down(say)
+        self._remove_network()
+
+    @staticmethod
+    def _refuse_unfit_machine() -> None:
+        if sys.platform != "linux" or os.geteuid() != 0:
+            raise LabError("The netns driver needs Linux and root; use the local driver (unset LAB_DRIVER).")
+        for program, package in (("ip", "iproute2"), ("nft", "nftables")):
+            if shutil.which(program) is None:
+                raise LabError(f"The netns driver needs `{program}`; install it: apt-get install {package}.")
+        forwarding = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+        rules = _run("nft", "list", "chain", "ip", "filter", "FORWARD", check=False).stdout
+        if forwarding.exists() and forwarding.read_text().strip() == "1" and "policy drop" in rules:
+            raise LabError(
+                "Docker's forwarding rules on this machine drop bridged traffic; "
+                "run `sysctl net.bridge.bridge-nf-call-iptables=0` and try again."
+            )
+
+    def _build_network(self) -> None:
+        network = self.topology.network
+        taken = _run("ip", "-o", "route", "show", "root", f"{network}.0/24").stdout.strip()
+        if taken:
+            raise LabError(
+                f"The addresses {network}.0/24 are in use here ({taken}); end what uses them first."
+            )
+        _run("ip", "route", "add", "blackhole", f"{network}.0/24", "metric", METRIC)
+        _run("ip", "link", "add", BRIDGE, "type", "bridge")
+        _run("ip", "addr", "add", f"{network}.1/24", "dev", BRIDGE)
+        _run("ip", "link", "set", BRIDGE, "up")
+        for node in self.topology.nodes.values():
+            space, outer = f"{PREFIX}{node.name}", f"v-{node.name}"
+            _run("ip", "netns", "add", space)
+            _run("ip", "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", space)
+            _run("ip", "link", "set", outer, "master", BRIDGE, "up")
+            _run("ip", "-n", space, "link", "set", "lo", "up")
+            _run("ip", "-n", space, "addr", "add", f"{node.address}/24", "dev", "eth0")
+            _run("ip", "-n", space, "link", "set", "eth0", "up")
+
+    def _remains(self) -> bool:
+        return Path(f"/sys/class/net/{BRIDGE}").exists() or any(
+            Path(f"/run/netns/{PREFIX}{node}").exists() for node in self.topology.nodes
+        )
+
+    def _remove_network(self) -> None:
+        for node in self.topology.nodes:
+            _run("ip", "link", "del", f"v-{node}", check=False)
+            _run("ip", "netns", "del", f"{PREFIX}{node}", check=False)
+        _run("ip", "link", "del", BRIDGE, check=False)
+        route = f"{self.topology.network}.0/24"
+        _run("ip", "route", "del", "blackhole", route, "metric", METRIC, check=False)
+
+    def _command(self, target: Target, folder: Path) -> str:
+        """Enter the node's namespace and become the program: `ip netns exec` replaces itself."""
+        return f"ip netns exec {PREFIX}{target.node} {super()._command(target, folder)}"
+
+    def _refuse_taken_ports(self) -> None:
+        """Nothing to refuse: the namespaces are new, nobody listens in them."""
+
+    def _check_free(self, target: Target) -> None:
+        """Nothing to check: a namespace belongs to its node alone."""
+
+    # ---- the network --------------------------------------------------------------------
+
+    def cut(self, node: str, peers: list[str]) -> None:
+        """Drop what passes between a node and its peers, in a table of our own in the node's namespace."""
+        addresses = ", ".join(self.topology[peer].address for peer in peers)
+        self._unrule(node)
+        _inside(
+            node,
+            "nft",
+            f"add table inet {TABLE}; "
+            f"add set inet {TABLE} cut {{ type ipv4_addr; elements = {{ {addresses} }}; }}; "
+            f"add chain inet {TABLE} in {{ type filter hook input priority 0; }}; "
+            f"add chain inet {TABLE} out {{ type filter hook output priority 0; }}; "
+            f"add rule inet {TABLE} in ip saddr @cut drop; "
+            f"add rule inet {TABLE} out ip daddr @cut drop",
+        )
+
+    def unplug(self, node: str) -> None:
+        """Take the node's end of the cable down."""
+        _run("ip", "link", "set", f"v-{node}", "down")
+
+    def mend(self, node: str) -> None:
+        """Plug in and drop our table."""
+        if not Path(f"/run/netns/{PREFIX}{node}").exists():
+            return
+        _run("ip", "link", "set", f"v-{node}", "up", check=False)
+        with contextlib.suppress(LabError):
+            self._unrule(node)
+
+    @staticmethod
+    def _unrule(node: str) -> None:
+        _inside(node, "nft", f"delete table inet {TABLE}", check=False)
