@@ -26,6 +26,8 @@ from helpers.schedule import Reading
 #: confirms all states; a frozen agent is noticed `HOLD` · 17/16 (Consul adds up to a
 #: sixteenth: its documentation of blocking queries) plus a time-out after the last one.
 HOLD = 2.0
+#: Seconds between two questions to an agent that fails them at once.
+PACE = 0.25
 
 _WORST = {"passing": 0, "warning": 1, "critical": 2}
 
@@ -559,10 +561,11 @@ class Catalog:
         self._lanes = {(node, "serfHealth") for node in place.address} | set(place.service.items())
 
     async def listen(self) -> None:
-        """Ask again and again, until cancelled; at most one question in half a second fails."""
+        """Ask again and again, until cancelled; questions that fail are `PACE` apart."""
         while True:
+            asked = self._clock()
             if not await self._question():
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(asked + PACE - self._clock())
 
     async def _question(self) -> bool:
         path = "/v1/health/state/any"

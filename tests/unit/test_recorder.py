@@ -262,6 +262,6 @@ def test_an_unknown_source_is_one_sentence(tmp_path: Path) -> None:
 
 def test_an_hour_fits_in_what_is_stated(tmp_path: Path) -> None:
     spec = recorder.spec_for(topology.load(), tmp_path, vault_token=tmp_path / "t", pids=tmp_path / "p")
-    assert recorder.disk_use(spec) < 100e6
+    assert recorder.disk_use(spec) < 125e6, "the module's docstring states it"
     assert recorder.disk_use(spec, hours=2) == pytest.approx(2 * recorder.disk_use(spec), rel=1e-6)
     assert recorder.disk_use(spec) < recorder.LIMIT
