@@ -37,18 +37,37 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-def run(command: list[Any], **options: Any) -> None:
-    """Run a command with a clean environment; `SetupError` with its last words when it fails."""
+def run(command: list[Any]) -> None:
+    """Run a short command quietly; `SetupError` with its last words when it fails."""
+    follow(command, aloud=False)
+
+
+def follow(command: list[Any], aloud: bool = True) -> None:
+    """Run a command, pass on what it prints; `SetupError` with its last words when it fails."""
     clean = {key: value for key, value in os.environ.items() if key not in MISLEADING}
+    name = " ".join(str(part) for part in command[:4])
+    last = "it did not say why"
     try:
-        subprocess.run([str(part) for part in command], check=True, cwd=str(REPOSITORY), env=clean, **options)
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=str(REPOSITORY),
+            env=clean,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            universal_newlines=True,
+            errors="replace",
+        )
     except OSError as error:
         raise SetupError(f"Cannot run {command[0]}: {error.strerror}.") from error
-    except subprocess.CalledProcessError as error:
-        words = (error.stderr or b"").decode(errors="replace").strip().splitlines()
-        cause = ": " + words[-1].rstrip(".") if words else ""
-        name = " ".join(str(part) for part in command[:4])
-        raise SetupError(f"`{name} …` failed{cause}. `make setup` begins again.") from error
+    with process:
+        for line in filter(None, map(str.strip, process.stdout or ())):
+            if not last.startswith(("error", "ERROR")):
+                last = line.rstrip(".")
+            if aloud and line[0] not in "+-~":  # uv's list of what it installed is 150 lines
+                say("  " + line)
+    if process.returncode:
+        raise SetupError(f"`{name} …` failed: {last}. `make setup` begins again.")
 
 
 def suitable_python() -> str:
@@ -91,7 +110,7 @@ def make_environment(python: str) -> None:
     )
     if not usable:
         say("· virtual environment in .venv")
-        run([python, "-m", "venv", "--without-pip", "--clear", ENVIRONMENT], stderr=subprocess.PIPE)
+        run([python, "-m", "venv", "--without-pip", "--clear", ENVIRONMENT])
 
 
 def has_module(python: str | Path, name: str) -> bool:
@@ -110,7 +129,7 @@ def administrator() -> list[str] | None:
 def get_pip(python: str) -> list[Any]:
     """Return the command of a pip that can install into `.venv`."""
     if has_module(PYTHON, "ensurepip"):
-        run([PYTHON, "-m", "ensurepip", "--default-pip"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        run([PYTHON, "-m", "ensurepip", "--default-pip"])
         return [PYTHON, "-m", "pip"]
     if not has_module(python, "pip"):
         root = administrator()
@@ -122,12 +141,11 @@ def get_pip(python: str) -> list[Any]:
         say("· pip, from the system's packages")
         environment = ["env", "DEBIAN_FRONTEND=noninteractive"]
         install = ["apt-get", "install", "-qq", "-y", "--no-install-recommends", "python3-pip"]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
         try:
-            run(root + environment + install, **quiet)
+            run(root + environment + install)
         except SetupError:  # the lists of packages are older than the packages
-            run([*root, "apt-get", "update", "-qq"], **quiet)
-            run(root + environment + install, **quiet)
+            run([*root, "apt-get", "update", "-qq"])
+            run(root + environment + install)
     return [python, "-m", "pip", "--python", PYTHON]
 
 
@@ -143,7 +161,7 @@ def get_uv(python: str) -> Path:
     wanted = ENVIRONMENT / "uv.lock"
     wanted.write_text(locked("uv"))
     options = ["install", "--quiet", "--require-hashes", "--disable-pip-version-check", "-r", wanted]
-    run([*get_pip(python), *options], stderr=subprocess.PIPE)
+    run([*get_pip(python), *options])
     return own
 
 
@@ -151,7 +169,7 @@ def install_packages(uv: Path) -> None:
     """Install what the lock names, each file checked against its hash, and the project itself."""
     say("· packages of requirements.lock (10 to 60 s the first time)")
     target = ["--python", PYTHON]
-    run([uv, "pip", "install", *target, "--require-hashes", "-r", LOCK])
+    follow([uv, "pip", "install", *target, "--require-hashes", "-r", LOCK])
     run([uv, "pip", "install", "--quiet", *target, "--no-deps", "--no-build-isolation", "-e", "."])
 
 
