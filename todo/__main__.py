@@ -8,8 +8,6 @@ from __future__ import annotations
 import sys
 
 from todo.errors import EXIT_SETTINGS, RefusalError
-from todo.migrate import migrate
-from todo.serve import serve
 from todo.settings import ServiceSettings, Settings, read
 
 
@@ -17,9 +15,13 @@ def main(arguments: list[str]) -> int:
     """Run one of the two processes; return the exit code."""
     try:
         if not arguments:
+            from todo.serve import serve  # not before: the web framework takes half a second
+
             serve(read(ServiceSettings))
             return 0
         if arguments == ["migrate"]:
+            from todo.migrate import migrate
+
             migrate(read(Settings))
             return 0
     except RefusalError as refusal:

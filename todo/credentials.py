@@ -13,16 +13,21 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import pymysql
 import requests
 import structlog
 from hvac.exceptions import VaultDown
 
-from todo.database import Database, Pool, reason
+from todo.discovery import Watcher
 from todo.errors import NoInstanceError, RefusalError
-from todo.vault import AWAY, Credential
+from todo.mysql import reason
+from todo.settings import Settings
+from todo.vault import AWAY, AppRole, Credential, Session
+
+if TYPE_CHECKING:
+    from todo.database import Database, Pool
 
 EARLY, LATE = 0.55, 0.70
 """The share of a lease after which the next credential is asked for."""
@@ -81,6 +86,20 @@ class Fixed:
 
     def close(self, timeout: float) -> None:
         """Do nothing: there is no login."""
+
+
+def source(settings: Settings, vault: Watcher | None) -> Source:
+    """Return where credentials come from."""
+    if vault is None:
+        assert settings.database_user is not None
+        return Fixed(settings.database_user, settings.fixed_password().get_secret_value())
+    assert settings.role_id is not None
+    assert settings.secret_id_file is not None
+    return Session(
+        vault.all,
+        AppRole(settings.approle_mount, settings.role_id, settings.secret_id_file),
+        f"{settings.database_mount}/creds/{settings.database_role}",
+    )
 
 
 def rotation_at(credential: Credential, share: float) -> float:

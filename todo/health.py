@@ -11,7 +11,8 @@ import anyio.to_thread
 from pydantic import BaseModel, Field
 
 from todo.credentials import Rotation
-from todo.database import FAILURES, HEALTH_TIMEOUT, Database, Pool, reason
+from todo.database import HEALTH_TIMEOUT, Database, Pool
+from todo.mysql import FAILURES, reason
 
 ANSWER_WITHIN = HEALTH_TIMEOUT + 0.15
 """Seconds to the answer of /health, whatever the database does; Consul waits one second."""

@@ -13,11 +13,10 @@ import structlog
 import tenacity
 
 from todo import logs
-from todo.credentials import Source
-from todo.database import Dialer, reason
+from todo.credentials import Source, source
 from todo.discovery import Watcher, forget_environment
 from todo.errors import RefusalError
-from todo.serve import source
+from todo.mysql import Dialer, reason
 from todo.settings import COLUMN_CONTENT, COLUMN_STATUS, Settings
 from todo.vault import AWAY
 

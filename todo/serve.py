@@ -11,14 +11,14 @@ import structlog
 import uvicorn
 
 from todo import app, logs
-from todo.credentials import Fixed, Rotation, Source
-from todo.database import Database, Dialer
+from todo.credentials import Rotation, source
+from todo.database import Database
 from todo.discovery import Watcher, forget_environment
 from todo.errors import EXIT_FAILED, RefusalError
 from todo.health import Checker
+from todo.mysql import Dialer
 from todo.registration import Registration
-from todo.settings import ServiceSettings, Settings
-from todo.vault import AppRole, Session
+from todo.settings import ServiceSettings
 
 END_WITHIN = 5.0
 """Seconds from SIGTERM to the end of the process, at most."""
@@ -29,20 +29,6 @@ IN_FLIGHT = 2
 """Seconds that requests in flight are given after that; none takes longer (`database`)."""
 
 log = structlog.get_logger("todo.serve")
-
-
-def source(settings: Settings, vault: Watcher | None) -> Source:
-    """Return where credentials come from."""
-    if vault is None:
-        assert settings.database_user is not None
-        return Fixed(settings.database_user, settings.fixed_password().get_secret_value())
-    assert settings.role_id is not None
-    assert settings.secret_id_file is not None
-    return Session(
-        vault.all,
-        AppRole(settings.approle_mount, settings.role_id, settings.secret_id_file),
-        f"{settings.database_mount}/creds/{settings.database_role}",
-    )
 
 
 def bind(host: str, port: int) -> socket.socket:

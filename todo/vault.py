@@ -120,14 +120,17 @@ class Session:
     def revoke(self, credential: Credential) -> None:
         """End a credential's lease, which drops its user. Raises one of `AWAY`.
 
-        Every token may renew a lease (policy `default`), few may revoke one. Renewed for one
-        second, a lease is over a second later, and this service needs no right to end others'.
-        A lease that Vault does not know any more is over already.
+        A policy that lets a token revoke leases lets it revoke everybody's. Without that right
+        the lease is renewed for one second, which every token may (policy `default`). A lease
+        that Vault does not know any more is over already.
         """
         if credential.lease:
             lease = credential.lease
             try:
-                self._call(lambda c: c.sys.renew_lease(lease, increment=1))
+                try:
+                    self._call(lambda c: c.sys.revoke_lease(lease))
+                except Forbidden:
+                    self._call(lambda c: c.sys.renew_lease(lease, increment=1))
             except InvalidRequest:
                 log.info("lease_over_already", user=credential.user)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pymysql
 import pytest
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from todo.database import Database, Verdict, closed_by_server, reason, verdict
+from todo.database import Database
 from todo.errors import NoInstanceError, UnavailableError
+from todo.mysql import Verdict, closed_by_server, reason, verdict
 from todo.vault import Credential
 
 DENIED = [1044, 1045, 1142, 1143]
@@ -48,7 +48,7 @@ def test_a_time_out_is_not_tried_again(number: int) -> None:
     assert verdict(timed_out(number), repeatable=True) is Verdict.GIVE_UP
 
 
-@pytest.mark.parametrize("made_up", [error(1064), error(2003), NoInstanceError("mysql"), PoolTimeout()])
+@pytest.mark.parametrize("made_up", [error(1064), error(2003), NoInstanceError("mysql")])
 def test_other_failures_are_final(made_up: Exception) -> None:
     assert verdict(made_up, repeatable=True) is Verdict.GIVE_UP
 
