@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from lab_command import PATIENCE, Other, Result, begin, finish
 
-from helpers import networks
+from helpers import cli, networks
 from helpers.drivers import strays
 from helpers.home import Home, write_private
 from helpers.lab import Lab
@@ -46,6 +46,24 @@ def command(lab: Lab) -> Callable[..., Result]:
 
     def run(*words: str, at_most: float = PATIENCE, **variables: str) -> Result:
         return finish(begin(*words, home=lab.home.path, **variables), at_most)
+
+    return run
+
+
+@pytest.fixture
+def quick(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """Run `lab` in this process: for the many ways to be refused, which need no start-up each."""
+
+    def run(*words: str) -> Result:
+        monkeypatch.setattr("sys.argv", ["lab", *words])
+        monkeypatch.setenv("LAB_HOME", str(lab.home.path))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        said = capsys.readouterr()
+        return Result(int(ended.value.code or 0), said.out, said.err)
 
     return run
 
