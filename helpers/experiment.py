@@ -12,6 +12,7 @@ import platform
 import re
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -44,7 +45,8 @@ class Run:
         self.folder = Path()
         self.records: Records | None = None
         self._info: dict[str, Any] = {}
-        self._plans: list[Plan] = []
+        self._config = bounds.Config.from_topology(lab.topology.raw)
+        self._injected: list[tuple[Plan, str, float]] = []
 
     # ---- the frame ----------------------------------------------------------------------
 
@@ -75,13 +77,12 @@ class Run:
 
     def _describe(self) -> dict[str, Any]:
         topology = self.lab.topology
-        config = bounds.Config.from_topology(topology.raw)
         return {
             "title": self.title,
             "prediction": self.prediction,
             "driver": self.lab.driver.name,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "config": config.as_dict(),
+            "config": asdict(self._config),
             "nodes": [node.name for node in topology.regular()],
             "versions": {
                 **{name: find(name).version for name in ("consul", "vault", "mariadb")},
@@ -110,10 +111,11 @@ class Run:
         Raises `LabError` when there is no such fault or target, or the driver cannot do it.
         """
         plan = faults.plan(self.lab, fault, target)
-        allowed = bounds.for_fault(bounds.Config(**self._info["config"]), plan.fault, victims(plan))
+        hit = bounds.subject([str(one) for one in plan.targets], self._leader())
+        allowed = bounds.for_fault(self._config, fault, hit)
         # Kept before the effect: whatever happens in it, the heal knows what to undo.
-        self._plans.append(plan)
         begun = self.now
+        self._injected.append((plan, hit, begun))
         FAULTS[fault].inject(self.lab, plan)
         rows.append_event(
             self.folder,
@@ -122,13 +124,15 @@ class Run:
             target=target,
             t_begin=begun,
             t_end=self.now,
-            params={
-                "label": plan.label,
-                "role": plan.role,
-                "targets": [str(one) for one in plan.targets],
-            },
-            bounds={name: [bound.lo, bound.hi] for name, bound in allowed.items()},
+            params={"label": plan.label, "hit": hit, "targets": [str(one) for one in plan.targets]},
+            bounds=_intervals(allowed),
         )
+
+    def _leader(self) -> str | None:
+        """The node whose Vault leads at the moment, if one does."""
+        with contextlib.suppress(LabError):
+            return self.lab.resolve("vault.leader")[0].node
+        return None
 
     def observe(
         self,
@@ -162,7 +166,7 @@ class Run:
             case "todo.any":
                 return bool(passing_instances(self.lab))
             case "detected":
-                hit = {node for plan in self._plans for node in plan.nodes}
+                hit = {node for plan, _, _ in self._injected for node in plan.nodes}
                 return not hit & passing_instances(self.lab)
         raise LabError(
             f"There is no condition {condition!r}; use vault.leader, todo.any, detected or a function."
@@ -174,9 +178,10 @@ class Run:
 
     def heal(self) -> None:
         """Undo every fault of this run, then wait for the healthy lab and record it. May be called twice."""
-        for plan in reversed(self._plans):
+        for plan, hit, injected in reversed(self._injected):
             begun = self.now
             FAULTS[plan.fault].heal(self.lab, plan)
+            allowed = bounds.after_heal(self._config, plan.fault, hit, begun - injected)
             rows.append_event(
                 self.folder,
                 phase="heal",
@@ -184,22 +189,17 @@ class Run:
                 target=plan.role,
                 t_begin=begun,
                 t_end=self.now,
-                params={"label": plan.label},
+                params={"label": plan.label, "hit": hit},
+                bounds=_intervals(allowed),
             )
-        if not self._plans:
+        if not self._injected:
             return
-        self._plans.clear()
+        self._injected.clear()
         begun = self.now
         self.lab.reach("deployed", quiet=True)
         time.sleep(SETTLE)
         rows.append_event(self.folder, phase="steady", t_begin=begun, t_end=self.now, message="healthy again")
 
 
-def victims(plan: Plan) -> str:
-    """Name what kind of thing is hit, as the bounds know it: `todo`, `vault.leader`, `consul`, `agent`, …"""
-    if plan.role in ("vault.leader", "vault.standby", "all"):
-        return plan.role
-    target = plan.targets[-1]
-    if target.program == "agent" and target.node != "consul":
-        return "agent"
-    return target.node.rstrip("0123456789")
+def _intervals(allowed: dict[str, bounds.Bound]) -> dict[str, list[float]]:
+    return {name: [bound.lo, bound.hi] for name, bound in allowed.items()}

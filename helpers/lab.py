@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import hvac
 import pymysql
 import requests
 
-from helpers import clients, deploy, networks, states, vault_steps
+from helpers import changes, clients, deploy, networks, states, vault_steps
 from helpers.drivers import Driver, Say
 from helpers.drivers.local import LocalDriver
 from helpers.drivers.netns import NetnsDriver
@@ -269,6 +269,13 @@ class Lab:
         """Repair everything: wake, start, unseal, redeploy, until the lab is in its last wanted state."""
         with self.home.changing():
             states.heal(self)
+
+    def changed(self, section: str, **settings: Any) -> AbstractContextManager[None]:
+        """Return a context in which the lab runs with other settings: `lab.changed("check", interval=1)`.
+
+        Sections are those of `lab/topology.yaml`: `check`, `todo`, `vault`.
+        """
+        return changes.changed(self, section, **settings)
 
     def down(self, purge: bool = False) -> None:
         """End every process of the lab; with `purge` remove its folder and give its network back."""

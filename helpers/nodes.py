@@ -56,12 +56,17 @@ def _start_agents(lab: Lab) -> None:
     lab.driver.start([Target(server.name, "agent")])
     place = (server.address, lab.topology.ports["consul_serf"])
     until(
-        lambda: socket.create_connection(place, timeout=1).close() or True,
+        lambda: _accepts(place),
         f"The start of the Consul server on {server.name}",
         every=0.02,
     )
     nodes = [node for node in lab.topology.regular() if not node.server]
     lab.driver.start(Target(node.name, "agent") for node in nodes)
+
+
+def _accepts(place: tuple[str, int]) -> bool:
+    with socket.create_connection(place, timeout=1):
+        return True
 
 
 def write_configuration(lab: Lab) -> None:

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from helpers import rows
 from helpers.drivers.local import RECORDER
 from helpers.recorder import MARK, spec_for
@@ -50,7 +52,5 @@ def end_orphaned(lab: Lab) -> None:
     """End a recorder whose notebook is gone; one whose notebook lives is left alone."""
     if lab.driver.pid(RECORDER) is None:
         return
-    try:
-        os.kill(json.loads((lab.home.path / SPEC).read_text())["owner"], 0)
-    except (OSError, ValueError, KeyError):
+    if not psutil.pid_exists(json.loads((lab.home.path / SPEC).read_text())["owner"]):
         end(lab)

@@ -12,7 +12,7 @@ import consul
 import hvac
 import requests
 
-from helpers import deploy, faults, nodes, recording, vault_steps
+from helpers import changes, deploy, faults, nodes, recording, vault_steps
 from helpers.errors import LabError
 from helpers.topology import Node, Target
 
@@ -63,11 +63,14 @@ def reach(lab: Lab, state: str) -> None:
     now = current(lab)
     recording.end_orphaned(lab)
     if now == state and lab.home.settings.get("state") == state:
+        changes.restore_orphaned(lab)
         lab.say(f"  the lab is {state}")
         return
     if STATES.index(now) > STATES.index(state):
         _descend(lab, now, state)
     climb(lab, state)
+    if STATES.index(state) >= STATES.index("configured"):
+        changes.restore_orphaned(lab)
     if state != STATES[-1] and STATES.index(now := current(lab)) > STATES.index(state):
         # It looked lower than it was, because a rung below was broken.
         _descend(lab, now, state)

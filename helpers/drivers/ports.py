@@ -46,9 +46,9 @@ def owner(address: str, port: int) -> str:
     except psutil.AccessDenied:  # macOS, without root
         return "another process (its owner must look)"
     for connection in connections:
-        if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr:
             continue
-        if connection.laddr.ip in (address, "0.0.0.0", "::"):
+        if connection.laddr.port == port and connection.laddr.ip in (address, "0.0.0.0", "::"):
             if connection.pid is None:
                 return "a process of another user"
             try:
