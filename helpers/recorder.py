@@ -23,8 +23,8 @@ import os
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -212,7 +212,8 @@ class Recorder:
         if not (self.folder / rows.RUN).exists():
             rows.start(self.folder)
         info = rows.run_info(self.folder)
-        self.clock = partial(rows.now, info)
+        start = info["clock"]["monotonic"]
+        self.clock = lambda: time.monotonic() - start
         columns = rows.COLUMNS
         self._samples = rows.LineFile(self.folder / rows.SAMPLES, columns, spec["limit"])
         self._ledger = rows.LineFile(self.folder / rows.LEDGER) if spec["ledger"] else None

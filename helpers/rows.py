@@ -138,6 +138,9 @@ def error_of(status: int) -> str:
     return "http_4xx" if status < 500 else "http_5xx"
 
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
+
+
 class LineFile:
     """A file of JSON lines that one process appends to and others may read meanwhile.
 
@@ -163,7 +166,7 @@ class LineFile:
 
     def append(self, value: Any) -> None:
         """Add one value as a line; NaN must already be None."""
-        self._lines.append(json.dumps(value, separators=(",", ":")))
+        self._lines.append(_compact(value))
 
     @property
     def full(self) -> bool:

@@ -48,8 +48,9 @@ def category(error: BaseException) -> str:
 class Conversation(asyncio.Protocol):
     """One connection; requests one after the other. Made by `converse`."""
 
-    def __init__(self) -> None:
-        """Start without a connection."""
+    def __init__(self, host: str) -> None:
+        """Start without a connection; `host` is what the Host header says."""
+        self._host = host
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[Reply] | None = None
         self._parser: Any = None
@@ -65,8 +66,7 @@ class Conversation(asyncio.Protocol):
         """
         if self._transport is None or self.closed:
             raise ConnectionResetError("the connection is closed")
-        host, port = self._transport.get_extra_info("peername")[:2]
-        head = f"{method} {path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        head = f"{method} {path} HTTP/1.1\r\nHost: {self._host}\r\n"
         if token is not None:
             head += f"X-Vault-Token: {token}\r\n"
         if body:
@@ -120,7 +120,7 @@ class Conversation(asyncio.Protocol):
 async def converse(address: str, port: int) -> Conversation:
     """Open a connection; raises `OSError` as the operating system does."""
     loop = asyncio.get_running_loop()
-    _, conversation = await loop.create_connection(Conversation, address, port)
+    _, conversation = await loop.create_connection(lambda: Conversation(f"{address}:{port}"), address, port)
     return conversation
 
 
