@@ -1,0 +1,320 @@
+"""What has a bound: each time and count that a fault is judged by, defined once.
+
+A quantity finds its number in a `Case`. Where there is none it says why, and for how long it
+was looked for in vain: that decides between broken and not enough data.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from helpers.cases import USER_LANE, Case
+from helpers.metrics import (
+    Measured,
+    Missing,
+    Moment,
+    asked,
+    first,
+    is_out,
+    is_unknown,
+    is_up,
+    leads,
+    looked_at,
+    outages,
+)
+from helpers.timeline import Lane, tick
+
+Answer = Measured | Missing
+TODO, SECRET = USER_LANE["todo"], USER_LANE["vault"]
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Something that is predicted, allowed and measured.
+
+    `words` name it for a reader, `also` are other names a prediction may use, `measure` finds it in
+    a case, `lane` is where a figure draws it, `counts` says that it is a number of requests.
+    """
+
+    name: str
+    words: str
+    measure: Callable[[Case], Answer]
+    lane: Callable[[Case], Lane | None]
+    counts: bool = False
+    also: tuple[str, ...] = ()
+
+
+def user_lane(case: Case) -> Lane:
+    """Return the lane that stands for the users of the service that is hit."""
+    return USER_LANE[case.service]
+
+
+def _earliest(case: Case, moments: list[Moment | None], zero: float, lanes: list[Lane], what: str) -> Answer:
+    if not lanes:
+        return Missing(f"no probe recorded {what}")
+    seen = [moment for moment in moments if moment is not None]
+    if not seen:
+        return Missing(f"{what} was not seen", _watched(case, lanes, zero))
+    best = min(seen, key=lambda moment: moment.hi)
+    return best.since(zero)
+
+
+def _watched(case: Case, lanes: list[Lane], zero: float) -> float:
+    """Return for how many seconds from `zero` the lanes were looked at; unknown time is not looking."""
+    return min(looked_at(lane.of(case.spans), zero, case.end) for lane in lanes)
+
+
+def _in_catalog(
+    case: Case, nodes: list[str], wanted: Callable[[pd.DataFrame], pd.Series], zero: float
+) -> Answer:
+    """When the last of `nodes` turns as wanted, in the service's check or in its node's gossip."""
+    latest: Answer = Missing("no node is hit")
+    for node in nodes:
+        lanes = case.catalog(node, node.rstrip("0123456789")) + case.catalog(node, "serfHealth")
+        moments = [first(case.lane(lane), wanted, zero) for lane in lanes]
+        answer = _earliest(case, moments, zero, lanes, f"Consul's change of {node}")
+        if isinstance(answer, Missing):
+            return answer
+        if isinstance(latest, Missing) or answer.value > latest.value:
+            latest = answer
+    return latest
+
+
+def detected(case: Case) -> Answer:
+    """Time from the injection until Consul sends no client to the victim (the last of several)."""
+    return _in_catalog(case, case.nodes, is_out, case.begin)
+
+
+def returned(case: Case) -> Answer:
+    """Time from the heal until Consul names the victim again."""
+    if math.isnan(case.heal):
+        return Missing("the fault was not healed")
+    seen = detected(case)
+    if isinstance(seen, Missing):
+        return Missing("Consul had not taken it out")
+    back = _in_catalog(case, case.nodes, is_up, max(case.heal, seen.at))
+    if isinstance(back, Missing):
+        return back
+    return Measured(back.at - case.heal, back.resolution, back.n, case.heal, back.at)
+
+
+def todos_detected(case: Case) -> Answer:
+    """Time from the injection until Consul names no todo: all deep checks have failed."""
+    nodes = sorted({lane.target for lane in case.all_of("consul_catalog") if lane.check == "todo"})
+    return _in_catalog(case, nodes, is_out, case.begin) if nodes else Missing("no probe recorded the todos")
+
+
+def _of(case: Case, lane: Lane) -> pd.DataFrame:
+    return lane.of(case.samples)
+
+
+def outage(case: Case) -> Answer:
+    """The longest outage of the service that is hit, by its users' requests through discovery."""
+    lane = user_lane(case)
+    rows = _of(case, lane)
+    if rows.empty:
+        return Missing(f"no probe recorded {lane.source} {lane.target}")
+    found = outages(lane.of(case.records.samples[case.records.samples["sent"] <= case.end]))
+    found = [each for each in found if each.end is None or each.end.hi >= case.begin]
+    if not found:
+        return Measured(0.0, tick(rows), len(rows), case.begin, case.begin)
+    if found[-1].end is None:
+        since = max(case.begin, found[-1].start.hi)
+        return Missing("the outage had not ended", case.end - since)
+    lengths = [length for each in found if (length := each.length()) is not None]
+    return max(lengths, key=lambda length: length.value)
+
+
+def restored(case: Case) -> Answer:
+    """Time from the injection to the first of `CONSECUTIVE` good answers after the first failure."""
+    rows = _of(case, user_lane(case))
+    if rows.empty:
+        return Missing("no probe recorded what users see")
+    found = outages(rows)
+    if not found:
+        return Missing("no request failed")
+    end = found[0].end
+    return end.since(case.begin) if end else Missing("the outage had not ended", case.end - case.begin)
+
+
+def failures(case: Case, lane: Lane) -> Answer:
+    """Number of failed requests between injection and heal; a request that was not sent is none."""
+    rows = asked(_of(case, lane))
+    rows = rows[rows["sent"] <= case.last_broken]
+    if rows.empty:
+        return Missing(f"no probe recorded {lane.source} {lane.target}")
+    return Measured(float((rows["state"] != "up").sum()), 0.0, len(rows))
+
+
+def new_leader(case: Case) -> Answer:
+    """Time from the injection until a Vault says that it leads; a frozen one does not count."""
+    lanes = [lane for lane in case.all_of("vault") if case.fault != "pause" or lane.target not in case.nodes]
+    moments = [first(case.lane(lane), leads, case.begin) for lane in lanes]
+    return _earliest(case, moments, case.begin, lanes, "a new leader")
+
+
+def leader_again(case: Case) -> Answer:
+    """Time from the heal until a Vault says that it leads."""
+    if math.isnan(case.heal):
+        return Missing("the fault was not healed")
+    lanes = case.all_of("vault")
+    moments = [first(case.lane(lane), leads, case.heal) for lane in lanes]
+    return _earliest(case, moments, case.heal, lanes, "a new leader")
+
+
+def leader_lost(case: Case) -> Answer:
+    """Time from the injection until the leader says that it leads no longer."""
+    lanes = [lane for lane in case.all_of("vault") if lane.target == case.leader]
+    if not lanes:
+        return Missing("no Vault led when the fault was injected")
+    moments = [first(case.lane(lane), lambda s: ~leads(s) & ~is_unknown(s), case.begin) for lane in lanes]
+    return _earliest(case, moments, case.begin, lanes, "the end of the leadership")
+
+
+def dns_silent(case: Case) -> Answer:
+    """Time from the injection until DNS knows no answer (SERVFAIL or silence)."""
+    lanes = case.all_of("dns")
+    moments = [first(case.lane(lane), is_unknown, case.begin) for lane in lanes]
+    return _earliest(case, moments, case.begin, lanes, "a name without an answer")
+
+
+def _first_failure(case: Case, lane: Lane) -> Answer:
+    rows = _of(case, lane)
+    if rows.empty:
+        return Missing(f"no probe recorded {lane.source} {lane.target}")
+    found = outages(lane.of(case.records.samples[case.records.samples["sent"] <= case.end]))
+    later = [each for each in found if each.start.hi >= case.begin]
+    if not later:
+        return Missing("no request failed", case.end - case.begin)
+    return later[0].start.since(case.begin)
+
+
+def _good_again(case: Case, lane: Lane) -> Answer:
+    """Time from the heal to the end of the last outage; 0 when none lasted so long."""
+    if math.isnan(case.heal):
+        return Missing("the fault was not healed")
+    rows = _of(case, lane)
+    if rows.empty:
+        return Missing(f"no probe recorded {lane.source} {lane.target}")
+    found = [each for each in outages(rows) if each.end is None or each.end.hi >= case.heal]
+    if not found:
+        return Measured(0.0, tick(rows), len(rows), case.heal, case.heal)
+    end = found[-1].end
+    return end.since(case.heal) if end else Missing("the outage had not ended", case.end - case.heal)
+
+
+def _catalog_lane(case: Case) -> Lane | None:
+    """The lane in which `detected` was seen: the service's check, or the node's gossip."""
+    lanes = case.catalog(case.nodes[-1], case.service) + case.catalog(case.nodes[-1], "serfHealth")
+    moments = [
+        (moment.hi, lane) for lane in lanes if (moment := first(lane.of(case.spans), is_out, case.begin))
+    ]
+    if moments:
+        return min(moments, key=lambda pair: pair[0])[1]
+    return lanes[0] if lanes else None
+
+
+def _leader_lane(case: Case, after: float) -> Lane | None:
+    lanes = case.all_of("vault")
+    moments = [(moment.hi, lane) for lane in lanes if (moment := first(case.lane(lane), leads, after))]
+    return min(moments, key=lambda pair: pair[0])[1] if moments else None
+
+
+def _new_leader_lane(case: Case) -> Lane | None:
+    return _leader_lane(case, case.begin)
+
+
+def _leader_again_lane(case: Case) -> Lane | None:
+    return _leader_lane(case, case.last_broken)
+
+
+def _todo(case: Case) -> Lane:  # noqa: ARG001
+    return TODO
+
+
+def _secret(case: Case) -> Lane:  # noqa: ARG001
+    return SECRET
+
+
+def _todo_catalog_lane(case: Case) -> Lane | None:
+    return next(iter(case.catalog("todo0", "todo")), None)
+
+
+def _dns_lane(case: Case) -> Lane | None:
+    return next(iter(case.all_of("dns")), None)
+
+
+def lost(case: Case) -> Answer:
+    """Requests that users of the service lose between injection and heal."""
+    return failures(case, user_lane(case))
+
+
+def todo_lost(case: Case) -> Answer:
+    """Requests that users of todo lose, whatever was hit."""
+    return failures(case, TODO)
+
+
+def todo_fails(case: Case) -> Answer:
+    """Time from the injection to the first failure of todo."""
+    return _first_failure(case, TODO)
+
+
+def writes_fail(case: Case) -> Answer:
+    """Time from the injection to the first secret that cannot be written."""
+    return _first_failure(case, SECRET)
+
+
+def secret_again(case: Case) -> Answer:
+    """Time from the heal until secrets are written for good."""
+    return _good_again(case, SECRET)
+
+
+def todo_again(case: Case) -> Answer:
+    """Time from the heal until todos are written for good."""
+    return _good_again(case, TODO)
+
+
+def _old_leader_lane(case: Case) -> Lane | None:
+    return next((lane for lane in case.all_of("vault") if lane.target == case.leader), None)
+
+
+QUANTITIES: dict[str, Quantity] = {
+    each.name: each
+    for each in (
+        Quantity("detected", "Consul takes it out", detected, _catalog_lane, also=("consul says critical",)),
+        Quantity(
+            "outage",
+            "outage for its users",
+            outage,
+            user_lane,
+            also=("longest outage", "secret readable again", "secret written again"),
+        ),
+        Quantity("leader", "a new leader", new_leader, _new_leader_lane, also=("new leader", "failover")),
+        Quantity("restored", "users are served again", restored, user_lane),
+        Quantity("lost", "requests lost", lost, user_lane, counts=True, also=("lost requests",)),
+        Quantity("todo_lost", "todo requests lost", todo_lost, _todo, counts=True),
+        Quantity("todo_fails", "the first todo fails", todo_fails, _todo),
+        Quantity("writes_fail", "the first secret fails", writes_fail, _secret),
+        Quantity("todos_detected", "Consul names no todo", todos_detected, _todo_catalog_lane),
+        Quantity("dns_silent", "DNS has no answer", dns_silent, _dns_lane),
+        Quantity("leader_lost", "the leader gives up", leader_lost, _old_leader_lane),
+        Quantity("returned", "Consul names it again", returned, _catalog_lane),
+        Quantity("leader_again", "a leader again after the heal", leader_again, _leader_again_lane),
+        Quantity("secret_again", "secrets again after the heal", secret_again, _secret),
+        Quantity("todo_again", "todos again after the heal", todo_again, _todo),
+    )
+}
+AFTER_HEAL = frozenset({"returned", "leader_again", "secret_again", "todo_again"})
+
+
+def quantity(name: str) -> Quantity | None:
+    """Return the quantity that a name or its words stand for, None if there is none."""
+    wanted = name.casefold().strip()
+    for each in QUANTITIES.values():
+        if wanted in (each.name, each.words.casefold(), *each.also):
+            return each
+    return None
