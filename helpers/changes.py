@@ -79,7 +79,12 @@ def apply(lab: Lab, section: str) -> None:
         leader = lab.resolve("vault.leader")[0].node
         for name in sorted(names, key=lambda name: name == leader):
             target = Target(name, "vault")
-            lab.driver.stop([target])
+            if name == leader:
+                lab.driver.stop([target])
+            else:
+                # A standby hears TERM only when its long poll for the lock returns, up to 15 s later
+                # (Consul's LockWaitTime); it holds nothing that a KILL could lose.
+                lab.driver.signal(target, "KILL")
             lab.driver.start([target])
             vault_steps.unseal(lab, name)
     if "todo" in services:
