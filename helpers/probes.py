@@ -576,6 +576,12 @@ class Catalog:
         asked = self._clock()
         reply, error = await within(limit, wire.ask(*self._where, "GET", path))
         arrived = self._clock()
+        found = {}
+        if reply is not None and error == "none":
+            try:
+                found = fold(json.loads(reply.body))
+            except (ValueError, KeyError, TypeError):
+                error = "other"
         if reply is None or error != "none":
             self._index = 0
             self._view.raw = None
@@ -587,7 +593,6 @@ class Catalog:
             self._round_trip = arrived - asked
         # a restarted or restored server counts from a lower number: ask from the beginning
         self._index = index if index >= self._index else 0
-        found = fold(json.loads(reply.body))
         self._view.raw = found
         self._lanes |= found.keys()
         for lane in sorted(self._lanes):

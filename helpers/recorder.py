@@ -79,7 +79,7 @@ def spec_for(
     vault_token: Path | None = None,
     pids: Path | None = None,
     spares: list[str] | None = None,
-    ledger: bool = False,
+    ledger: float = 0,
     retry: bool = False,
     deadline: float = 900,
     limit: int = LIMIT,
@@ -91,8 +91,9 @@ def spec_for(
     catalog, `client` the one that discovery and DNS are asked at, as a client there would.
     `vault_token` is the file with the token for `secret` and `credential`, `pids` the file
     that maps programs to process ids; without them these sources are left out. `spares` are
-    spare nodes to record too. `ledger` also writes todos that stay, `retry` also asks as a
-    client that tries once more. `deadline` is in seconds from the recorder's start.
+    spare nodes to record too. `ledger` also writes todos that stay, so many a second (True: as
+    often as `todo` is asked); `retry` also asks as a client that tries once more. `deadline` is in seconds from
+    the recorder's start.
 
     Raises `LabError` for an unknown source or node.
     """
@@ -123,7 +124,7 @@ def spec_for(
         "vault_token": None if vault_token is None else str(vault_token),
         "credential_path": "{mount}/creds/{role}".format(**topology.raw["database"]),
         "pids": None if pids is None else str(pids),
-        "ledger": ledger,
+        "ledger": rates.get("todo", 0) if ledger is True else float(ledger),
         "retry": retry,
         "deadline": deadline,
         "limit": limit,
@@ -145,11 +146,12 @@ def disk_use(spec: dict[str, Any], hours: float = 1.0) -> int:
         "dns": len(NAMES),
         "vault": vaults,
         "secret": vaults + 1,
-        "todo": todos + 1 + spec["ledger"] + spec["retry"],
+        "todo": todos + 1 + spec["retry"],
         "credential": 1,
         "process": len(spec["programs"]),
     }
     per_second = sum(rate * lanes.get(source, 0) for source, rate in spec["rates"].items())
+    per_second += spec["ledger"]
     if "consul_catalog" in spec["rates"]:
         told = len(spec["nodes"]) + len(spec["services"])
         per_second += told * len(spec["vantages"]) / probes.PACE
@@ -261,7 +263,8 @@ class Recorder:
         begin = self.clock() + 0.1
         tickers = []
         for number, probe in enumerate(made):
-            period = 1 / self.spec["rates"][probe.source]
+            writes = isinstance(probe, probes.Ledger)
+            period = 1 / (self.spec["ledger"] if writes else self.spec["rates"][probe.source])
             # spread over the period by the golden ratio: no two probes share their moment
             first = begin + period * (number * 0.618034 % 1)
             tickers.append(Ticker(probe, period, first, outlet))

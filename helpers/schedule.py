@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import traceback
 from array import array
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,6 +123,7 @@ class Ticker:
         self._timer: asyncio.TimerHandle | None = None
         self._open: dict[asyncio.Task[None], tuple[Tick, float]] = {}
         self._overruns: list[Tick] = []
+        self._complained = False
 
     def start(self) -> None:
         """Schedule the first tick."""
@@ -170,7 +172,13 @@ class Ticker:
         self._wait()
 
     async def _ask(self, tick: Tick, sent: float) -> None:
-        readings = await self.probe.ask(tick.chosen)
+        try:
+            readings = await self.probe.ask(tick.chosen)
+        except Exception:  # an answer that makes no sense must not end the recording
+            if not self._complained:
+                traceback.print_exc()
+            self._complained = True
+            readings = self.probe.silence(tick.chosen, "", "other")
         done = self._outlet.clock()
         task = asyncio.current_task()
         if task not in self._open:

@@ -540,12 +540,17 @@ def test_an_index_that_goes_backwards_starts_anew() -> None:
     assert questions == ["", "index=700", "", "index=13"]
 
 
-def test_a_silent_agent_makes_its_catalog_unknown_and_is_asked_again() -> None:
-    written, asked, view = listened([(200, 7, UP), (500, 0, None), (200, 8, UP)], until=4)
+@pytest.mark.parametrize(
+    ("failure", "error"), [((500, 0, None), "http_5xx"), ((200, 8, [{"Nodes": 3}]), "other")]
+)
+def test_a_silent_agent_makes_its_catalog_unknown_and_is_asked_again(
+    failure: tuple[int, int, Any], error: str
+) -> None:
+    written, asked, view = listened([(200, 7, UP), failure, (200, 8, UP)], until=4)
     todo = [(s.raw, s.state, s.error) for s in written if s.check == "todo"]
     assert todo == [
         ("passing", "up", "none"),
-        ("", "unknown", "http_5xx"),
+        ("", "unknown", error),
         ("passing", "up", "none"),
     ]
     assert "index" not in asked[2], "a new agent may know nothing of the old index"

@@ -139,6 +139,18 @@ def test_ticks_that_the_recorder_slept_through_are_unknown() -> None:
     assert [s.seq for s in samples] == list(range(len(samples)))
 
 
+def test_an_answer_that_makes_no_sense_does_not_end_the_recording(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def nonsense(chosen: str, number: int) -> tuple[float, str, str]:
+        raise KeyError("Status")
+
+    samples = ticked(Fake(nonsense), period=0.02, seconds=0.3)
+    assert len(samples) >= 10
+    assert {(s.state, s.error) for s in samples} == {("down", "other")}
+    assert capsys.readouterr().err.count("KeyError: 'Status'") == 1
+
+
 def test_what_the_end_cuts_off_is_unknown() -> None:
     samples = ticked(Fake(lambda c, n: (99, "", ""), timeout=10), period=0.05, seconds=0.3)
     assert len(samples) >= 5
@@ -258,6 +270,12 @@ def test_one_rate_for_all_spares_the_database_its_users(tmp_path: Path) -> None:
 def test_an_unknown_source_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(LabError, match="no source 'gossip'; the sources are consul_catalog"):
         recorder.spec_for(topology.load(), tmp_path, sources=["gossip"])
+
+
+def test_a_ledger_has_its_own_rate(tmp_path: Path) -> None:
+    lab = topology.load()
+    assert recorder.spec_for(lab, tmp_path, ledger=True)["ledger"] == recorder.RATES["todo"]
+    assert recorder.spec_for(lab, tmp_path, ledger=50)["ledger"] == 50
 
 
 def test_an_hour_fits_in_what_is_stated(tmp_path: Path) -> None:
