@@ -87,8 +87,10 @@ class Home:
 
     def folder(self, *parts: str) -> Path:
         """Return a folder below the home, made with mode 0700."""
-        folder = self.path.joinpath(*parts)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder = self.path
+        for part in parts:  # one by one: `parents=True` would leave those between to the umask
+            folder = folder / part
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         return folder
 
     def node_folder(self, node: str, program: str) -> Path:

@@ -6,6 +6,7 @@ home is a lab's. It is kept while the lab is down, so that addresses do not chan
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from pathlib import Path
@@ -47,13 +48,19 @@ def claim(home: Home) -> str:
     Raises `LabError` when all are taken.
     """
     networks = candidates(description()["networks"]["local"])
-    for network in networks:
-        if holder(network) == home.path:
-            return network
-    for network in networks:
-        if holder(network) is None:
-            write_private(claims_folder() / network, str(home.path))
-            return network
+    # Two labs that are started at the same moment must not both find the same network free.
+    lock = os.open(claims_folder(), os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for network in networks:
+            if holder(network) == home.path:
+                return network
+        for network in networks:
+            if holder(network) is None:
+                write_private(claims_folder() / network, str(home.path))
+                return network
+    finally:
+        os.close(lock)
     raise LabError(f"All networks up to {networks[-1]} are claimed by labs; purge one of them.")
 
 

@@ -34,7 +34,7 @@ def _no_address(address: str) -> str:
     if sys.platform == "darwin":
         return (
             f"This machine has no address {address}; run `sudo ifconfig lo0 alias {address}` "
-            "for each address of the lab (127.20.20.10 to .16)."
+            f"for each address of the lab ({address.rpartition('.')[0]}.10 to .16)."
         )
     return f"This machine has no address {address}; `lab doctor` says what it lacks."
 
