@@ -92,8 +92,8 @@ def spec_for(
     `vault_token` is the file with the token for `secret` and `credential`, `pids` the file
     that maps programs to process ids; without them these sources are left out. `spares` are
     spare nodes to record too. `ledger` also writes todos that stay, so many a second (True: as
-    often as `todo` is asked); `retry` also asks as a client that tries once more. `deadline` is in seconds from
-    the recorder's start.
+    often as `todo` is asked); `retry` also asks as a client that tries once more. `deadline` is in seconds
+    from the recorder's start.
 
     Raises `LabError` for an unknown source or node.
     """
