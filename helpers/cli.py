@@ -38,6 +38,7 @@ TARGET_HELP = (
 )
 Target = Annotated[str, typer.Argument(metavar="TARGET", help=TARGET_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CTRL_C = 130  # what typer makes of a KeyboardInterrupt: 128 + SIGINT, without a word
 GOOD = {"unsealed", "passing", "OK", "leader", "found", "ok"}
 BAD = {"sealed", "critical", "FAIL", "not running", "no answer", "not registered", "missing"}
 
@@ -265,6 +266,8 @@ def main() -> None:
     except LabError as error:
         typer.echo(str(error), err=True)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except SystemExit as ended:
+        if ended.code != CTRL_C:
+            raise
         typer.echo("Interrupted; `lab heal` repairs what was left half done.", err=True)
         sys.exit(1)

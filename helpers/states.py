@@ -156,6 +156,7 @@ def _climb_unsealed(lab: Lab) -> None:
         vault_steps.unseal(lab)
         for node in lab.topology.of("vault"):
             vault_steps.wait_for_role(lab, node.name)
+        vault_steps.wait_for_leader(lab)
 
 
 def _climb_configured(lab: Lab) -> None:

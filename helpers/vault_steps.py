@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -76,6 +77,7 @@ def unseal(lab: Lab, *names: str, wait: bool = True) -> list[str]:
         # With nobody leading, the one unsealed first must lead before the next is let in.
         if wait:
             wait_for_role(lab, name)
+            wait_for_leader(lab)
         done.append(name)
     return done
 
@@ -83,6 +85,24 @@ def unseal(lab: Lab, *names: str, wait: bool = True) -> list[str]:
 def wait_for_role(lab: Lab, name: str) -> None:
     """Wait until a Vault leads or stands by; 60 s are enough for a lock that was never given back (45 s)."""
     until(partial(role, lab.vault(name, token="")), f"A role for the Vault on {name}", at_most=60)
+
+
+def wait_for_leader(lab: Lab) -> None:
+    """Wait until some Vault leads: a standby knows the address of a leader that died, too.
+
+    90 s: after the loss of the whole cluster, Consul's server included, its session (twice 15 s) and the
+    lock's delay (15 s) begin to run out only with the new server, and the standby asks every 5 s.
+    """
+    clients = [lab.vault(name, token="") for name in _names(lab)]
+
+    def led() -> bool:
+        for client in clients:
+            with contextlib.suppress(requests.RequestException):
+                if role(client) == "active":
+                    return True
+        return False
+
+    until(led, "The election of a Vault leader", at_most=90)
 
 
 def _names(lab: Lab) -> list[str]:
