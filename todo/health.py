@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 
 from todo.credentials import Rotation
 from todo.database import HEALTH_TIMEOUT, Database, Pool
-from todo.mysql import FAILURES, reason
+from todo.mysql import DENIED, FAILURES, number, reason
 
 ANSWER_WITHIN = HEALTH_TIMEOUT + 0.15
 """Seconds to the answer of /health, whatever the database does; Consul waits one second."""
@@ -99,13 +99,27 @@ class Checker:
         try:
             with anyio.fail_after(ANSWER_WITHIN):
                 await anyio.to_thread.run_sync(
-                    pool.prove, abandon_on_cancel=True, limiter=self._one_at_a_time
+                    self._prove, pool, abandon_on_cancel=True, limiter=self._one_at_a_time
                 )
         except TimeoutError:
             return DatabaseHealth(ok=False, reason="the database does not answer in time")
         except FAILURES as error:
             return DatabaseHealth(ok=False, reason=reason(error))
         return DatabaseHealth(ok=True, milliseconds=_round((time.perf_counter() - begin) * 1000))
+
+    def _prove(self, pool: Pool) -> None:
+        """Read the table; with a dead credential ask for a fresh one and read again.
+
+        An instance that Consul took out gets no requests: its health check is the only one
+        left to notice. Raises one of `FAILURES`.
+        """
+        try:
+            pool.prove()
+        except FAILURES as error:
+            fresh = number(error) in DENIED and self.rotation.fresh(pool.credential, HEALTH_TIMEOUT / 2)
+            if not fresh or self.database.pool is None:
+                raise
+            self.database.pool.prove()
 
 
 def _credential(pool: Pool | None) -> CredentialHealth | None:

@@ -66,7 +66,9 @@ class Service:
 
     def __init__(self) -> None:
         self.memory = Memory()
-        self.rotation = SimpleNamespace(proved=threading.Event(), vault_reachable=True, late=False)
+        self.rotation = SimpleNamespace(
+            proved=threading.Event(), vault_reachable=True, late=False, fresh=lambda *_: False
+        )
         self.rotation.proved.set()
         self.checker = Checker(
             "todo0",
@@ -226,6 +228,19 @@ def test_a_locked_out_database_is_503_deep_and_200_shallow(service: Service) -> 
     service.checker.deep = False
     answer = service("GET", "/health")
     assert (answer.status_code, answer.json()["database"]["ok"]) == (200, None)
+
+
+def test_a_dead_credential_is_noticed_by_the_health_check_of_an_idle_instance(service: Service) -> None:
+    def refuse() -> None:
+        raise pymysql.err.OperationalError(1045, "denied")
+
+    def fresh(dead: Credential, timeout: float) -> bool:
+        service.memory.pool = SimpleNamespace(credential=dead, prove=lambda: None)
+        return True
+
+    service.memory.pool.prove = refuse
+    service.rotation.fresh = fresh
+    assert service("GET", "/health").status_code == 200
 
 
 def test_without_a_credential_health_says_why(service: Service) -> None:
