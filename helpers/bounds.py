@@ -3,7 +3,7 @@
 Pure functions of the live configuration; the clocks behind them are in `helpers/clocks.py`.
 Times count in seconds from the moment the fault is asked for (the beginning of the injection
 call), or from the heal where the name says `again` or `returned`. Names of times are those of
-`helpers.metrics.QUANTITIES`.
+`helpers.quantities.QUANTITIES`.
 
     for_fault(Config(), "kill", "vault.leader")["leader"]     # Bound(37.5, 45.8, "…", "…")
 
@@ -108,8 +108,8 @@ def _todo(fault: str, config: Config) -> dict[str, Bound]:
     if fault not in ("kill", "pause"):
         return {}
     seen = check_critical(config, frozen=fault == "pause")
-    outage = Bound(0, seen.hi, f"0 … {seen.hi:g}, as long as Consul names it", seen.source)
-    return {"detected": seen, "outage": outage}
+    window = Bound(0, seen.hi, f"0 … {seen.hi:g}, as long as Consul names it", seen.source)
+    return {"detected": seen, "window": window}
 
 
 def _check_only(fault: str, config: Config) -> dict[str, Bound]:
@@ -222,7 +222,7 @@ def _node_lost(fault: str, hit: str, config: Config) -> dict[str, Bound]:
     if hit in ("agent", "vault.standby"):
         out["lost"] = NOTHING
     if hit == "todo":
-        out["outage"] = Bound(0, seen.hi, f"0 … {seen.hi:.3g}, as long as Consul names it", seen.source)
+        out["window"] = Bound(0, seen.hi, f"0 … {seen.hi:.3g}, as long as Consul names it", seen.source)
     if hit in ("vault.leader", "vault.leader:agent") and not orderly:
         out["leader"] = leader_after_node_loss(config)
         if fault == "power_off":

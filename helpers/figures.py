@@ -20,7 +20,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from helpers import panels, style
-from helpers.cases import USER_LANE, cases
+from helpers.cases import USER_LANE, Case, cases
 from helpers.metrics import Measured
 from helpers.panels import TEXT
 from helpers.records import Records
@@ -46,16 +46,17 @@ def figure(
     `bounds` (name to interval) and `prediction` replace what the run itself knows, `lanes` replaces
     the choice of `choose`. Times are seconds since the start of the run.
     """
-    found = findings(records, bounds, prediction)
-    return _timeline(records, found, list(lanes) if lanes is not None else choose(records, found))
+    hit = cases(records)
+    found = findings(records, bounds, prediction, hit)
+    chosen = list(lanes) if lanes is not None else choose(records, hit, found)
+    return _timeline(records, hit, found, chosen)
 
 
-def choose(records: Records, found: Sequence[Finding] = ()) -> list[Lane]:
+def choose(records: Records, hit: Sequence[Case], found: Sequence[Finding] = ()) -> list[Lane]:
     """Return the lanes that tell the story of a run: those of its faults, and whatever changed for users.
 
     One agent speaks for the catalog: the one that was there, not the one that was hit.
     """
-    hit = cases(records)
     known = _known(records)
     services = {case.service for case in hit}
     nodes = {node for case in hit for node in case.nodes}
@@ -82,12 +83,15 @@ def choose(records: Records, found: Sequence[Finding] = ()) -> list[Lane]:
     gone = [lane for lane in known if lane.source == "process" and lane in changed]
     spoken = {lane.target for lane in wanted if lane.source == "vault"}
     wanted += [k for k in gone if k.target.partition(":")[0] in nodes - spoken or k.target.endswith("agent")]
-    wanted += [each.lane for each in found if each.lane is not None and panels.drawn(each)]
+    for each in found:
+        drawn = each.lane is not None and panels.drawn(each)
+        if drawn and not any(panels.same(lane, each.lane) for lane in wanted):
+            wanted += [each.lane] if each.lane else []
     unique = [lane for lane in dict.fromkeys(wanted) if lane in known]
     return sorted(unique, key=style.group)
 
 
-def _known(records: Records) -> set[Lane] | list[Lane]:
+def _known(records: Records) -> list[Lane]:
     return sorted(
         lanes(records.samples), key=lambda lane: (lane.source, lane.target, lane.check, lane.vantage)
     )
@@ -111,8 +115,9 @@ def _vantage(records: Records, nodes: set[str]) -> str:
 # ---- the timeline ----------------------------------------------------------------------
 
 
-def _timeline(records: Records, found: Sequence[Finding], chosen: Sequence[Lane]) -> Figure:
-    hit = cases(records)
+def _timeline(
+    records: Records, hit: Sequence[Case], found: Sequence[Finding], chosen: Sequence[Lane]
+) -> Figure:
     rows = panels.plan_rows(chosen, found)
     title = textwrap.wrap(headline(records, found), 88)
     tag = recorded(records)
@@ -214,26 +219,26 @@ _FIRST = (
     "leader",
     "secret_again",
     "todo_again",
-    "lost",
-    "detected",
+    "window",
     "todos_detected",
+    "detected",
+    "lost",
 )
 
 
 def headline(records: Records, found: Sequence[Finding]) -> str:
     """Return the sentence that states the result of a run."""
     name = str(records.info.get("title") or (found[0].case.label if found else "a quiet run"))
-    name = name[:1].upper() + name[1:]
+    if not name.split()[0].rstrip("'s")[-1:].isdigit():  # a node's name stays as it is
+        name = name[:1].upper() + name[1:]
     ranked = sorted(
         (each for each in found if each.quantity.name in _FIRST), key=lambda e: _FIRST.index(e.quantity.name)
     )
     best = next((each for each in ranked if each.allowed is not None), next(iter(ranked), None))
     if best is None:
         return name
-    # a service that fails half of its requests has no outage of its own: what counts is the detection
-    if best.quantity.name == "outage" and best.allowed and best.allowed[0] == 0:
-        best = next((each for each in ranked if each.quantity.name == "detected"), best)
-    return f"{name}: {result(best)}"
+    lost = next((each for each in ranked if each.quantity.name == "lost" and each is not best), None)
+    return f"{name}: {result(best)}" + (f", {lost.answer} requests lost" if lost and lost.measured else "")
 
 
 def result(finding: Finding) -> str:
@@ -245,6 +250,7 @@ def result(finding: Finding) -> str:
     users = {"todo": "no todo", "mysql": "no todo"}.get(finding.case.service, "no secret")
     said = {
         "outage": f"{users} for {measured} s",
+        "window": f"requests fail for {measured} s",
         "detected": f"Consul notices after {measured} s",
         "todos_detected": f"Consul names no todo after {measured} s",
         "leader": f"a new leader after {measured} s",
@@ -298,4 +304,4 @@ def show(fig: Figure, alt: str) -> None:
     from IPython.display import display
 
     data = {"image/png": png(fig), "text/plain": alt}
-    display(data, metadata={"image/png": {"alt": alt}}, raw=True)  # type: ignore[no-untyped-call]
+    display(data, metadata={"image/png": {"alt": alt}}, raw=True)

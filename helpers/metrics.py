@@ -38,10 +38,10 @@ class Measured:
     at: float = math.nan
 
     def __str__(self) -> str:
-        """Return the number as precise as it is known: `40.1`, `3.204`, `12`."""
+        """Return the number as a reader needs it: a count as it is, seconds with one decimal, under 1 two."""
         if self.resolution == 0:
             return f"{self.value:g}"
-        return f"{self.value:.{max(0, min(3, math.ceil(-math.log10(2 * self.resolution) - 1e-9)))}f}"
+        return f"{self.value:.{1 if abs(self.value) >= 1 else 2}f}"
 
 
 @dataclass(frozen=True)

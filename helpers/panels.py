@@ -26,7 +26,7 @@ from helpers.style import Drawing, Look
 from helpers.timeline import Lane
 from helpers.verdict import Finding
 
-BAR, ZONE, HEADING = 0.62, 0.52, 0.5  # heights: a lane's bar, the room for a bracket, a group's heading
+BAR, ZONE, HEADING = 0.62, 0.52, 0.42  # heights: a lane's bar, the room for a bracket, a group's heading
 TEXT = 9.5  # points: what is smaller does not survive a figure at half width
 INK = "#222222"
 
@@ -55,11 +55,18 @@ def plan_rows(lanes: Sequence[Lane], findings: Sequence[Finding]) -> Rows:
         rows.middle[lane] = y + BAR / 2 + 0.05
         y += BAR + 0.14
         for position, finding in enumerate(findings):
-            if finding.lane == lane and drawn(finding):
+            if same(lane, finding.lane) and drawn(finding) and position not in rows.brackets:
                 rows.brackets[position] = y + ZONE / 2 - 0.12
                 y += ZONE
     rows.height = y
     return rows
+
+
+def same(lane: Lane, other: Lane | None) -> bool:
+    """Return whether two lanes are about the same thing, whoever was asked."""
+    if other is None:
+        return False
+    return (lane.source, lane.target, lane.check) == (other.source, other.target, other.check)
 
 
 def drawn(finding: Finding) -> bool:
@@ -156,21 +163,16 @@ def lanes_axes(ax: Axes, spans: pd.DataFrame, rows: Rows, zero: float) -> list[L
         appearance = used[name]
         ax.add_collection(
             PolyCollection(
-                polygons, facecolor=appearance.face, hatch=appearance.hatch, edgecolor="#00000088",
-                linewidth=0.35 if appearance.hatch else 0, zorder=2,
+                polygons, facecolor=appearance.face, hatch=appearance.hatch,
+                edgecolor="#00000088" if appearance.hatch else "white",
+                linewidth=0.35 if appearance.hatch else 0.8, zorder=3 if appearance.hatch else 2,
             )
         )  # fmt: skip
     for which, y in rows.headings.items():
-        ax.text(
-            lo,
-            y,
-            style.GROUPS[which],
-            va="center",
-            size=TEXT - 0.5,
-            color="#555555",
-            style="italic",
-            zorder=6,
-        )
+        ax.annotate(
+            style.GROUPS[which], (0, y), (-1.66 * 72, 0), xycoords=("axes fraction", "data"), va="center",
+            textcoords="offset points", size=TEXT, color="#444444", style="italic",
+        )  # fmt: skip
     ax.set_ylim(rows.height, 0)
     ax.set_yticks([rows.middle[lane] for lane in rows.lanes], [style.title(lane) for lane in rows.lanes])
     ax.tick_params(axis="y", left=False)
@@ -189,9 +191,10 @@ def shares(
         own = lane.of(spans)
         for case in cases:
             bad = own[(own["state"] == "down") & (own["t1_hi"] >= case.begin) & (own["t0_hi"] <= case.end)]
-            if len(bad) < 3:
-                continue
             begin, end = bad["t0_hi"].min(), bad["t1_lo"].max()
+            between = own[(own["state"] == "up") & (own["t0_hi"] > begin) & (own["t1_lo"] < end)]
+            if len(between) < 2:
+                continue
             samples = asked(lane.of(records.samples))
             samples = samples[(samples["sent"] >= begin) & (samples["sent"] <= end)]
             text = f"{(samples['state'] != 'up').sum()} of {len(samples)} fail"
@@ -214,7 +217,7 @@ def brackets(ax: Axes, findings: Sequence[Finding], rows: Rows, zero: float) -> 
         case, measured, allowed = finding.case, finding.measured, finding.allowed
         since = measured.since if measured else math.nan
         start = (case.begin if math.isnan(since) else since) - zero
-        rightmost, leftmost, text = start, math.inf, ""
+        ends, text = [], ""
         if allowed is not None:
             used.add("allowed")
             left, right = start + allowed[0], start + max(allowed[1], allowed[0] + 0.02 * second)
@@ -222,7 +225,7 @@ def brackets(ax: Axes, findings: Sequence[Finding], rows: Rows, zero: float) -> 
             for edge in (left, right):
                 if lo <= edge <= hi:
                     ax.plot([edge, edge], [y - 0.13, y + 0.13], color="black", lw=1.3, zorder=7)
-            rightmost, leftmost = min(right, hi), left
+            ends += [left, min(right, hi)]
             text = f"allowed {allowed[0]:.3g}–{allowed[1]:.3g} s"
         if measured is not None:
             used.add("measured")
@@ -230,23 +233,36 @@ def brackets(ax: Axes, findings: Sequence[Finding], rows: Rows, zero: float) -> 
                 [start + measured.value], [y + 0.02], marker="^", ms=8.5, mfc="white", mec="black", mew=1.4,
                 zorder=9, ls="none", clip_on=False,
             )  # fmt: skip
-            rightmost = max(rightmost, start + measured.value)
-            leftmost = min(leftmost, start + measured.value)
-            text = f"{measured} s" + (f", {text}" if text else "")
+            ends.append(start + measured.value)
+            text = f"{finding.quantity.short} {measured} s" + (f", {text}" if text else "")
+        diamond = math.nan
         if finding.prediction is not None:
             used.add("predicted")
-            x = start + finding.prediction
+            diamond = min(max(start + finding.prediction, lo), hi)
             ax.plot(
-                [min(max(x, lo), hi)], [y + 0.02], marker="D", ms=6.5, mfc=style.PURPLE, mec="black",
+                [diamond], [y + 0.02], marker="D", ms=6.5, mfc=style.PURPLE, mec="black",
                 mew=0.8, zorder=8, ls="none", clip_on=False,
             )  # fmt: skip
-            rightmost, leftmost = max(rightmost, min(x, hi)), min(leftmost, x)
-        room = width(text, TEXT - 0.5) * second
-        if rightmost + 0.12 * second + room < hi:
-            ax.text(rightmost + 0.12 * second, y, text, va="center", size=TEXT - 0.5, zorder=8)
-        elif leftmost - 0.12 * second - room > lo:
-            ax.text(leftmost - 0.12 * second, y, text, va="center", ha="right", size=TEXT - 0.5, zorder=8)
+        x = place(text, ends, diamond, (lo, hi), second)
+        if x is not None:
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
+            ax.text(x, y, text, va="center", size=TEXT - 0.5, zorder=8, bbox=box)
     return used
+
+
+def place(
+    text: str, ends: Sequence[float], diamond: float, limits: tuple[float, float], second: float
+) -> float | None:
+    """Return where a bracket's text begins: beside it, clear of the diamond; None if there is no room."""
+    room, gap = width(text, TEXT - 0.5) * second, 0.14 * second
+    right, left = max(ends), min(ends)
+    beyond = [right, left] if math.isnan(diamond) else [right, max(right, diamond), left, min(left, diamond)]
+    starts = [edge + gap if edge >= right else edge - gap - room for edge in beyond]
+    for x in starts:
+        clear = math.isnan(diamond) or not x - gap < diamond < x + room + gap
+        if limits[0] <= x and x + room <= limits[1] and clear:
+            return x
+    return None
 
 
 #: marker and colour of the good answers, marker of the failed ones; never the colour alone
@@ -282,7 +298,8 @@ def latency(ax: Axes, records: Records, lanes: Sequence[Lane], zero: float) -> N
     values = pd.concat(seen) if seen else pd.Series([1.0, 10.0])
     low, high = max(0.1, float(values.min())) / 1.6, max(20.0, float(values.max())) * 1.8
     ax.set_ylim(low, high)
-    ticks = [t for t in (0.1, 1, 10, 100, 1000, 10000) if low <= t <= high]
+    steps = (0.1, 0.3, 1, 3, 10, 30, 100) if high / low < 300 else (0.1, 1, 10, 100, 1000, 10000)
+    ticks = [t for t in steps if low <= t <= high]
     ax.set_yticks(ticks, [f"{t:g}" for t in ticks])
     ax.minorticks_off()
     ax.set_ylabel("latency, ms")

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from helpers.cases import USER_LANE, Case
@@ -36,12 +37,14 @@ TODO, SECRET = USER_LANE["todo"], USER_LANE["vault"]
 class Quantity:
     """Something that is predicted, allowed and measured.
 
-    `words` name it for a reader, `also` are other names a prediction may use, `measure` finds it in
-    a case, `lane` is where a figure draws it, `counts` says that it is a number of requests.
+    `words` name it for a reader, `short` beside a bracket, `also` are other names a prediction may
+    use, `measure` finds it in a case, `lane` is where a figure draws it, `counts` says that it is a
+    number of requests.
     """
 
     name: str
     words: str
+    short: str
     measure: Callable[[Case], Answer]
     lane: Callable[[Case], Lane | None]
     counts: bool = False
@@ -127,6 +130,25 @@ def outage(case: Case) -> Answer:
         return Missing("the outage had not ended", case.end - since)
     lengths = [length for each in found if (length := each.length()) is not None]
     return max(lengths, key=lambda length: length.value)
+
+
+def window(case: Case) -> Answer:
+    """Time from the injection to the end of the last failure before the heal.
+
+    For a service of which a part is left: good and bad answers alternate, so that a run of
+    `CONSECUTIVE` good ones may be luck.
+    """
+    rows = _of(case, user_lane(case))
+    rows = rows[(rows["state"] != "unknown") & (rows["sent"] <= case.last_broken)]
+    if rows.empty:
+        return Missing("no probe recorded what users see")
+    bad = np.flatnonzero((rows["state"] != "up").to_numpy())
+    if not len(bad):
+        return Measured(0.0, tick(rows), len(rows), case.begin, case.begin)
+    t = rows["sent"].to_numpy(dtype=float)
+    if bad[-1] + 1 >= len(t):
+        return Missing("requests still failed", float(t[-1]) - case.begin)
+    return Moment(float(t[bad[-1]]), float(t[bad[-1] + 1])).since(case.begin)
 
 
 def restored(case: Case) -> Answer:
@@ -285,27 +307,47 @@ def _old_leader_lane(case: Case) -> Lane | None:
 QUANTITIES: dict[str, Quantity] = {
     each.name: each
     for each in (
-        Quantity("detected", "Consul takes it out", detected, _catalog_lane, also=("consul says critical",)),
+        Quantity(
+            "detected",
+            "Consul takes it out",
+            "noticed",
+            detected,
+            _catalog_lane,
+            also=("consul says critical",),
+        ),
         Quantity(
             "outage",
             "outage for its users",
+            "outage",
             outage,
             user_lane,
             also=("longest outage", "secret readable again", "secret written again"),
         ),
-        Quantity("leader", "a new leader", new_leader, _new_leader_lane, also=("new leader", "failover")),
-        Quantity("restored", "users are served again", restored, user_lane),
-        Quantity("lost", "requests lost", lost, user_lane, counts=True, also=("lost requests",)),
-        Quantity("todo_lost", "todo requests lost", todo_lost, _todo, counts=True),
-        Quantity("todo_fails", "the first todo fails", todo_fails, _todo),
-        Quantity("writes_fail", "the first secret fails", writes_fail, _secret),
-        Quantity("todos_detected", "Consul names no todo", todos_detected, _todo_catalog_lane),
-        Quantity("dns_silent", "DNS has no answer", dns_silent, _dns_lane),
-        Quantity("leader_lost", "the leader gives up", leader_lost, _old_leader_lane),
-        Quantity("returned", "Consul names it again", returned, _catalog_lane),
-        Quantity("leader_again", "a leader again after the heal", leader_again, _leader_again_lane),
-        Quantity("secret_again", "secrets again after the heal", secret_again, _secret),
-        Quantity("todo_again", "todos again after the heal", todo_again, _todo),
+        Quantity("window", "requests fail for", "failures", window, user_lane, also=("failures end",)),
+        Quantity(
+            "leader",
+            "a new leader",
+            "new leader",
+            new_leader,
+            _new_leader_lane,
+            also=("new leader", "failover"),
+        ),
+        Quantity("restored", "users are served again", "served", restored, user_lane),
+        Quantity("lost", "requests lost", "lost", lost, user_lane, counts=True, also=("lost requests",)),
+        Quantity("todo_lost", "todo requests lost", "lost", todo_lost, _todo, counts=True),
+        Quantity("todo_fails", "the first todo fails", "fails", todo_fails, _todo),
+        Quantity("writes_fail", "the first secret fails", "fails", writes_fail, _secret),
+        Quantity(
+            "todos_detected", "Consul names no todo", "no todo left", todos_detected, _todo_catalog_lane
+        ),
+        Quantity("dns_silent", "DNS has no answer", "silent", dns_silent, _dns_lane),
+        Quantity("leader_lost", "the leader gives up", "gives up", leader_lost, _old_leader_lane),
+        Quantity("returned", "Consul names it again", "named again", returned, _catalog_lane),
+        Quantity(
+            "leader_again", "a leader again after the heal", "leads again", leader_again, _leader_again_lane
+        ),
+        Quantity("secret_again", "secrets again after the heal", "again", secret_again, _secret),
+        Quantity("todo_again", "todos again after the heal", "again", todo_again, _todo),
     )
 }
 AFTER_HEAL = frozenset({"returned", "leader_again", "secret_again", "todo_again"})

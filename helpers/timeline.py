@@ -53,9 +53,13 @@ def said(raw: pd.Series, error: pd.Series) -> pd.Series:
 
     A probe through discovery lands on another instance each time; that is no change of state.
     """
-    text = raw.fillna("").astype(str)
-    text = text.where(~text.str.contains("@"), text.str.split("@").str[0]).str.strip()
-    return text.where(text != "", error.astype(str).where(error.astype(str) != "none", ""))
+    pairs = list(zip(raw.astype(object), error.astype(object), strict=True))
+    short = {pair: _short(*pair) for pair in set(pairs)}
+    return pd.Series([short[pair] for pair in pairs], index=raw.index, dtype=object)
+
+
+def _short(raw: str, error: str) -> str:
+    return raw.partition("@")[0].strip() or ("" if error == "none" else error)
 
 
 def spans(samples: pd.DataFrame, only: Sequence[Lane] | None = None) -> pd.DataFrame:
@@ -65,11 +69,10 @@ def spans(samples: pd.DataFrame, only: Sequence[Lane] | None = None) -> pd.DataF
     are one span. The lanes of the event-driven catalog hold their state until the next row of
     that lane; a vantage that reports `unknown` ends it.
     """
-    found = []
-    for lane in lanes(samples) if only is None else only:
-        rows = lane.of(samples)
-        if len(rows):
-            found.append(_spans_of(lane, rows))
+    samples = samples.assign(raw=said(samples["raw"], samples["error"]))
+    groups = {Lane(*map(str, key)): rows for key, rows in samples.groupby(LANE, observed=True, sort=False)}
+    wanted = [lane for lane in (lanes(samples) if only is None else only) if lane in groups]
+    found = [_spans_of(lane, groups[lane]) for lane in wanted]
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=COLUMNS)
 
 
@@ -83,7 +86,7 @@ def _spans_of(lane: Lane, rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.sort_values("sent", kind="stable")
     sent = rows["sent"].to_numpy(dtype=float)
     state = rows["state"].astype(str).to_numpy(dtype=object)
-    raw = said(rows["raw"], rows["error"]).to_numpy(dtype=object)
+    raw = rows["raw"].to_numpy(dtype=object)
     longest = CATALOG_GAP if lane.source in EVENT_DRIVEN else GAP * tick(rows)
     hole = np.diff(sent) > longest
     change = (state[1:] != state[:-1]) | (raw[1:] != raw[:-1]) | hole
@@ -97,7 +100,5 @@ def _spans_of(lane: Lane, rows: pd.DataFrame) -> pd.DataFrame:
         out.append((state[begin], raw[begin], t0_lo, t0_hi, t1_lo, t1_hi))
         if end + 1 < len(sent) and hole[end]:
             out.append(("unknown", "not asked", t1_lo, t1_lo, sent[end + 1], sent[end + 1]))
-    table = pd.DataFrame(out, columns=COLUMNS[len(LANE) :])
-    for position, column in enumerate(LANE):
-        table.insert(position, column, getattr(lane, column))
-    return table
+    who = (lane.source, lane.vantage, lane.target, lane.check)
+    return pd.DataFrame([(*who, *span) for span in out], columns=COLUMNS)

@@ -49,16 +49,12 @@ class Finding:
     answer: Answer
     prediction: float | None
     verdict: Verdict | None
+    lane: Lane | None
 
     @property
     def measured(self) -> Measured | None:
         """The number, None where there is none."""
         return self.answer if isinstance(self.answer, Measured) else None
-
-    @property
-    def lane(self) -> Lane | None:
-        """The lane in which it is drawn."""
-        return self.quantity.lane(self.case)
 
 
 def judge(answer: Answer, allowed: Interval, counts: bool = False) -> Verdict:
@@ -104,16 +100,20 @@ def steady_before(case: Case) -> str:
 
 
 def findings(
-    records: Records, bounds: Bounds | None = None, prediction: Mapping[str, float] | None = None
+    records: Records,
+    bounds: Bounds | None = None,
+    prediction: Mapping[str, float] | None = None,
+    among: Sequence[Case] | None = None,
 ) -> list[Finding]:
     """Return everything that is allowed or predicted for the faults of a run, measured and judged.
 
     `bounds` replaces what the run's configuration allows (name to interval), `prediction` what the run
-    was told; a prediction may use a quantity's name or its words.
+    was told; a prediction may use a quantity's name or its words. `among` are the run's cases, if the
+    caller has them already.
     """
     found: list[Finding] = []
     told = prediction if prediction is not None else records.info.get("prediction") or {}
-    for case in cases(records):
+    for case in cases(records) if among is None else among:
         allowed: dict[str, Interval] = case.bounds() if bounds is None else intervals(bounds)
         predicted = {known.name: value for name, value in told.items() if (known := quantity(name))}
         unhealthy = steady_before(case)
@@ -127,7 +127,8 @@ def findings(
                 verdict = (
                     Verdict(UNKNOWN, unhealthy) if unhealthy else judge(answer, allowed[name], each.counts)
                 )
-            found.append(Finding(case, each, allowed.get(name), answer, predicted.get(name), verdict))
+            lane = each.lane(case)
+            found.append(Finding(case, each, allowed.get(name), answer, predicted.get(name), verdict, lane))
     return found
 
 

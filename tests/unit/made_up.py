@@ -161,7 +161,7 @@ def todo_killed(detected: float = 3.2, inject: float = 5.0, length: float = 25.0
     processes(story, {"todo0:todo": [(inject, "gone"), (heal + 0.2, "running")]})
     story.event(
         "inject", inject, fault="kill", target="todo0", message="todo0: kill -9",
-        params={"targets": ["todo0:todo"]}, bounds={"detected": [0.0, 5.5], "outage": [0.0, 5.5]},
+        params={"targets": ["todo0:todo"]}, bounds={"detected": [0.0, 5.5], "window": [0.0, 5.5]},
     )  # fmt: skip
     story.event("heal", heal, t_end=heal + 1.2, fault="kill", target="todo0", message="start")
     return story.records()
@@ -218,7 +218,7 @@ def todo_paused(detected: float = 4.1) -> Records:
     story.event(
         "inject", inject, fault="pause", target="todo0", message="todo0: paused",
         params={"targets": ["todo0:todo"], "drawing": {"color": "#CC79A7", "hatch": ".."}},
-        bounds={"detected": [0.9, 6.5], "outage": [0.0, 6.5]},
+        bounds={"detected": [0.9, 6.5], "window": [0.0, 6.5]},
     )  # fmt: skip
     story.event("heal", heal, fault="pause", target="todo0", message="resume")
     return story.records()
