@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from todo_instance import Instance, Load, lease, new_session, until
+from todo_instance import START, Instance, Load, lease, new_session, until
 
 from helpers import Lab
 
@@ -100,16 +100,14 @@ def test_an_instance_started_without_vault_waits_for_it(lab: Lab, tmp_path: Path
     instance = Instance(lab, tmp_path, 8100)
     lab.stop(str(standby))
     lab.vault(leader.node).sys.seal()
+    instance.start()
     try:
-        instance.start()
-        assert until(lambda: instance.health()[1].get("status") == "starting", 20)
+        assert until(lambda: instance.health()[1].get("status") == "starting", START), instance.told()
         assert instance.health()[0] == 503
         assert instance.name not in lab.consul("todo0").agent.services()
-    finally:
         lab.start(str(standby))
         lab.unseal(leader.node, standby.node)
-    try:
-        assert until(instance.healthy, 15)
+        assert until(instance.healthy, START), instance.told()
         assert until(lambda: instance.name in lab.consul("todo0").agent.services(), 5)
     finally:
         assert instance.end() == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import subprocess
 import sys
@@ -99,7 +100,7 @@ class Instance:
     def healthy(self) -> bool:
         """Say whether /health says 200; raise when the process has ended."""
         if self.process.poll() is not None:
-            raise AssertionError(f"todo ended with {self.process.returncode}: {self.log.read_text()[-800:]}")
+            raise AssertionError(f"todo ended with {self.process.returncode}: {self.told()}")
         return self.health()[0] == 200
 
     def health(self) -> tuple[int, dict[str, Any]]:
@@ -111,6 +112,10 @@ class Instance:
         except requests.RequestException:
             return 0, {}
 
+    def told(self) -> str:
+        """Return the end of its log."""
+        return self.log.read_text()[-800:]
+
     def events(self, name: str) -> int:
         """Count the log's lines of one event."""
         return self.log.read_text().count(f'"event": "{name}"')
@@ -120,7 +125,7 @@ class Instance:
         self.start()
         try:
             if not until(self.healthy, START):
-                raise AssertionError(f"not healthy after {START:g} s: {self.log.read_text()[-800:]}")
+                raise AssertionError(f"not healthy after {START:g} s: {self.told()}")
         except BaseException:
             self.end()
             raise
@@ -145,13 +150,17 @@ def lease(lab: Lab, seconds: int) -> Iterator[None]:
 
 
 class Load:
-    """Clients that write a todo and delete it, again and again, until told to stop."""
+    """Clients that write a todo and delete it, again and again, until told to stop.
+
+    They speak plain `http.client`: a heavier client would measure itself.
+    """
 
     def __init__(self, url: str, clients: int) -> None:
         """Prepare `clients` clients of the service at `url`."""
         self.codes: Counter[str] = Counter()
         self.failures: list[str] = []
-        self._url = url
+        self.seconds: list[float] = []
+        self._address = url.removeprefix("http://")
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._client, daemon=True) for _ in range(clients)]
@@ -174,25 +183,39 @@ class Load:
         return sum(self.codes.values())
 
     def _client(self) -> None:
-        with new_session() as session:
-            while not self._stop.is_set():
-                made = self._ask(session, "POST", f"{self._url}/todo", 201, json={"content": "load"})
-                if made is not None:
-                    self._ask(session, "DELETE", f"{self._url}/{made.headers['Location']}", 204)
-                else:
-                    self._stop.wait(0.05)
+        connection = http.client.HTTPConnection(self._address, timeout=10)
+        while not self._stop.is_set():
+            place = self._ask(connection, "POST", "/todo", 201, b'{"status": "new", "content": "load"}')
+            if place is not None:
+                self._ask(connection, "DELETE", f"/{place}", 204)
+            else:
+                self._stop.wait(0.05)
+        connection.close()
 
     def _ask(
-        self, session: requests.Session, method: str, url: str, wanted: int, **more: Any
-    ) -> requests.Response | None:
+        self,
+        connection: http.client.HTTPConnection,
+        method: str,
+        path: str,
+        wanted: int,
+        body: bytes | None = None,
+    ) -> str | None:
+        """Send one request; return the `Location` of the answer, None when it was not the wanted one."""
+        begin = time.perf_counter()
+        place = None
         try:
-            answer = session.request(method, url, timeout=10, **more)
-            code, told = str(answer.status_code), answer.text[:200]
-        except requests.RequestException as error:
-            answer, code, told = None, type(error).__name__, str(error)[:200]
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            told = answer.read()[:200].decode()
+            code = str(answer.status)
+            if answer.status == wanted:
+                place = answer.headers.get("Location", "")
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            code, told = type(error).__name__, str(error)
         with self._lock:
             self.codes[f"{method} {code}"] += 1
-            if answer is None or answer.status_code != wanted:
+            self.seconds.append(time.perf_counter() - begin)
+            if place is None:
                 self.failures.append(f"{method} {code}: {told}")
-                return None
-        return answer
+        return place
