@@ -155,7 +155,8 @@ class Lab:
     def resolve(self, text: str) -> list[Target]:
         """Return what a target means at this moment.
 
-        `todo0` (its service), `todo0:agent`, `vault.leader`, `vault.standby`, `todo.any`, or `all`.
+        `todo0` (its service), `todo0:agent`, `vault.leader`, `vault.standby`, `todo.any`, `todo.all`
+        (every passing instance), or `all`.
         Raises `LabError` when it is unknown or nobody has that role.
         """
         match text:
@@ -168,11 +169,11 @@ class Lab:
                     word = "leads" if wanted == "active" else "stands by"
                     raise LabError(f"No Vault {word} at the moment; `lab status` shows why.")
                 return found[:1]
-            case "todo.any":
+            case "todo.any" | "todo.all":
                 names = sorted(deploy.passing_instances(self))
                 if not names:
                     raise LabError("No todo is passing in Consul at the moment; run `lab heal`.")
-                return [Target(names[0], "todo")]
+                return [Target(name, "todo") for name in (names if text == "todo.all" else names[:1])]
         return [self.topology.target(text)]
 
     def _vault_roles(self) -> dict[Target, str | None]:

@@ -334,7 +334,8 @@ class Credential(User):
 class ReadWrite(User):
     """What a user of todo does: a todo of the probe's own is written, read back and deleted.
 
-    All three go over one connection to one instance, as one operation with one time-out.
+    All three go to one instance, over one connection unless it asks for another, as one operation
+    with one time-out.
     """
 
     source = "todo"
@@ -372,20 +373,33 @@ class ReadWrite(User):
     async def _operation(self, node: str) -> wire.Reply:
         content = f"{self._mark} {self.target} {next(self._values)}"
         body = json.dumps({"id": 0, "status": "new", "content": content}).encode()
-        talk = await wire.converse(self.place.address[node], self.place.ports["todo"])
+        talk = await self._open(node)
         try:
             written = await talk.ask("POST", "/todo", body)
             if written.status != 201:
                 return written
             path = f"/todo/{json.loads(written.body)['id']}"
+            talk = await self._open(node, talk)
             found = await talk.ask("GET", path)
             if found.status != 200:
                 return found
             if json.loads(found.body)["content"] != content:
                 raise ConnectionResetError("another todo than the one written came back")
+            talk = await self._open(node, talk)
             return await talk.ask("DELETE", path)
         finally:
             talk.end()
+
+    async def _open(self, node: str, last: wire.Conversation | None = None) -> wire.Conversation:
+        """Return the last connection, or a new one when the last answer said that it closes.
+
+        An instance that drains says so (RFC 9112, 9.6), and it still takes new connections.
+        """
+        if last is not None and not last.closed:
+            return last
+        if last is not None:
+            last.end()
+        return await wire.converse(self.place.address[node], self.place.ports["todo"])
 
     async def sweep(self) -> None:
         """Delete what failed operations left behind, as far as an instance answers."""
