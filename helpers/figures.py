@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -46,10 +47,31 @@ def figure(
     `bounds` (name to interval) and `prediction` replace what the run itself knows, `lanes` replaces
     the choice of `choose`. Times are seconds since the start of the run.
     """
+    return timeline(records, bounds, prediction, lanes).figure
+
+
+@dataclass
+class Timeline:
+    """A drawn timeline and where its parts are; its axes are the strip, the lanes, the latency."""
+
+    figure: Figure
+    rows: panels.Rows
+    findings: list[Finding]
+    cases: list[Case]
+
+
+def timeline(
+    records: Records,
+    bounds: Bounds | None = None,
+    prediction: Mapping[str, float] | None = None,
+    lanes: Sequence[Lane] | None = None,
+) -> Timeline:
+    """Return what `figure` returns, together with the places of its parts."""
     hit = cases(records)
     found = findings(records, bounds, prediction, hit)
     chosen = list(lanes) if lanes is not None else choose(records, hit, found)
-    return _timeline(records, hit, found, chosen)
+    rows = panels.plan_rows(chosen, found)
+    return Timeline(_drawn(records, hit, found, rows), rows, found, hit)
 
 
 def choose(records: Records, hit: Sequence[Case], found: Sequence[Finding] = ()) -> list[Lane]:
@@ -115,10 +137,7 @@ def _vantage(records: Records, nodes: set[str]) -> str:
 # ---- the timeline ----------------------------------------------------------------------
 
 
-def _timeline(
-    records: Records, hit: Sequence[Case], found: Sequence[Finding], chosen: Sequence[Lane]
-) -> Figure:
-    rows = panels.plan_rows(chosen, found)
+def _drawn(records: Records, hit: Sequence[Case], found: Sequence[Finding], rows: panels.Rows) -> Figure:
     title = textwrap.wrap(headline(records, found), 88)
     tag = recorded(records)
     head = 0.24 * len(title) + (0.22 if tag else 0.0) + 0.12
@@ -141,7 +160,7 @@ def _timeline(
     panels.strip(strip, records, hit, 0.0)
     for ax in (body, below):
         panels.shade(ax, hit, 0.0)
-    table = spans(records.samples, chosen)
+    table = spans(records.samples, rows.lanes)
     looks = panels.lanes_axes(body, table, rows, 0.0)
     panels.shares(body, records, table, rows, hit, 0.0)
     marks = panels.brackets(body, found, rows, 0.0)
@@ -151,7 +170,7 @@ def _timeline(
     below.set_ylabel("latency, ms", size=TEXT)
     below.set_xlabel("seconds since the start of the run", size=TEXT)
     _heading(fig, title, tag, total)
-    _legend(fig, looks, marks, below)
+    legend(fig, looks, marks, below)
     return fig
 
 
@@ -164,7 +183,8 @@ def _heading(fig: Figure, title: Sequence[str], tag: str, total: float) -> None:
         fig.text(0.016, y, tag, size=TEXT - 0.5, va="center", bbox=box)
 
 
-def _legend(fig: Figure, looks: Sequence[Look], marks: set[str], below: Axes) -> None:
+def legend(fig: Figure, looks: Sequence[Look], marks: set[str], below: Axes | None = None) -> None:
+    """Explain below a figure what occurs in it: states, marks, and the points of the latency axes."""
     order = [style.UP, style.LEADS, style.DEGRADED, style.DOWN, style.UNKNOWN]
     handles: list[Any] = [
         Patch(facecolor=each.face, hatch=each.hatch, edgecolor="#00000088", lw=0.4, label=each.name)
@@ -184,7 +204,8 @@ def _legend(fig: Figure, looks: Sequence[Look], marks: set[str], below: Axes) ->
                 label="your prediction",
             )
         )  # fmt: skip
-    handles += below.get_legend_handles_labels()[0] if below.get_yscale() == "log" else []
+    if below is not None:
+        handles += below.get_legend_handles_labels()[0]
     fig.legend(
         handles=handles, loc="lower left", ncols=min(6, max(4, (len(handles) + 1) // 2)), frameon=False,
         fontsize=TEXT - 0.5, bbox_to_anchor=(0.005, 0.0), columnspacing=1.3, handletextpad=0.5, borderpad=0.2,

@@ -5,7 +5,6 @@ Each function draws into one matplotlib axes. `zero` is the run's second that th
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -78,7 +77,7 @@ def width(text: str, size: float = TEXT) -> float:
     """Return the width of a text in inches."""
     if not text:
         return 0.0
-    return float(TextPath((0, 0), text, size=size, prop=FontProperties()).get_extents().width) / 72
+    return float(TextPath((0, 0), text, size=size, prop=FontProperties()).get_extents().width) / 72 * 1.03
 
 
 def per_inch(ax: Axes) -> float:
@@ -307,15 +306,3 @@ def latency(ax: Axes, records: Records, lanes: Sequence[Lane], zero: float) -> N
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.set_xlim(lo, hi)
-
-
-def remarks(records: Records) -> list[str]:
-    """Return the remarks of a run in order."""
-    events = records.events
-    return [str(m) for m in events[events["phase"] == "note"]["message"]]
-
-
-def params(text: str) -> dict[str, object]:
-    """Return an event's params."""
-    loaded: dict[str, object] = json.loads(text or "{}")
-    return loaded
