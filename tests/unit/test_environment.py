@@ -68,3 +68,9 @@ def test_the_recipes_compile_the_versions_of_the_topology() -> None:
     for name in ("consul", "vault"):
         modules = (cache.RECIPES / name / "go.mod").read_text()
         assert f"github.com/hashicorp/{name} v{cache.pinned(name)}" in modules
+
+
+def test_the_readme_names_the_versions_of_the_topology() -> None:
+    readme = (REPOSITORY / "README.md").read_text()
+    assert f"Consul {cache.pinned('consul')} |" in readme
+    assert f"Vault {cache.pinned('vault')} |" in readme
