@@ -122,12 +122,13 @@ def _database(fault: str, config: Config) -> dict[str, Bound]:
     """MySQL: its own check opens a TCP connection, todo's deep check asks a query.
 
     A frozen MySQL still passes its own check: the kernel accepts connections in its place. Only
-    the deep checks see it, and they take out every todo.
+    the deep checks see it, and they take out every todo; with shallow ones Consul goes on naming them.
     """
     if fault not in ("stop", "kill", "pause"):
         return {}
-    deep = check_critical(config, frozen=fault == "pause")
-    out = {"todos_detected": Bound(deep.lo if fault == "pause" else 0, deep.hi, deep.formula, deep.source)}
+    out = {}
+    if config.health == "deep":
+        out["todos_detected"] = check_critical(config, frozen=fault == "pause")
     if fault != "pause":
         out["detected"] = check_critical(config, frozen=False)
     return out
@@ -272,6 +273,11 @@ def after_heal(config: Config, fault: str, hit: str, lasted: float) -> dict[str,
     back = Bound(0, recheck, f"0 … {terms} + {ALLOWANCE:g}", source)
     if hit == "todo" and fault in ("kill", "pause", "stop"):
         return {"returned": back}
+    if hit == "mysql" and fault in ("kill", "pause", "stop") and config.health == "shallow":
+        once = Bound(
+            0, start + ALLOWANCE, f"0 … {start:g} (start) + {ALLOWANCE:g}", "no check took a todo out"
+        )
+        return {"todo_again": once}
     if hit in ("todos", "mysql") and fault in ("kill", "pause", "stop"):
         return {"todo_again": back}
     if hit == "vaults" and fault == "kill":

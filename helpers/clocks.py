@@ -52,6 +52,7 @@ class Config:
     lease: float = 60.0
     agents: int = 6
     on_vault_loss: str = "hold"
+    health: str = "deep"
     #: Share of the lease after which todo asks for the next credential, at the latest.
     renew_at: float = 0.70
     #: Consul `agent/session_endpoint.go`: lock-delay unless the session asks for another; Vault cannot ask.
@@ -95,6 +96,7 @@ class Config:
                 "lease": float(raw["database"]["lease"]),
                 "agents": sum(not node.get("spare", False) for node in raw["nodes"].values()),
                 "on_vault_loss": str(raw["todo"]["on_vault_loss"]),
+                "health": str(raw["todo"]["health"]),
             }
         except KeyError as error:
             raise LabError(f"The topology has no {error.args[0]!r}; see lab/topology.yaml.") from error

@@ -23,18 +23,15 @@ from helpers.deploy import passing_instances
 from helpers.errors import LabError
 from helpers.faults import FAULTS, Plan
 from helpers.programs import find
+from helpers.showing import Showing
 
 if TYPE_CHECKING:
-    import pandas
-
     from helpers.lab import Lab
-    from helpers.records import Records
-    from helpers.verdict import Verdict
 
 SETTLE = 2.0  # seconds of health recorded after a heal, so that the recovery's end is on the record
 
 
-class Run:
+class Run(Showing):
     """One recorded experiment; made by `Lab.record` and used as a context manager.
 
     After the `with` its `records` are complete, and `figure`, `table`, `verdict` and `compare` speak of them.
@@ -46,7 +43,7 @@ class Run:
         self.prediction = prediction
         self.options = options
         self.folder = Path()
-        self.records: Records | None = None
+        super().__init__()
         self._info: dict[str, Any] = {}
         self._config = bounds.Config.from_topology(lab.topology.raw)
         self._injected: list[tuple[Plan, str, float]] = []
@@ -202,39 +199,6 @@ class Run:
         self.lab.reach("deployed", quiet=True)
         time.sleep(SETTLE)
         rows.append_event(self.folder, phase="steady", t_begin=begun, t_end=self.now, message="healthy again")
-
-    # ---- what it showed -----------------------------------------------------------------
-
-    def _complete(self) -> Records:
-        if self.records is None:
-            raise LabError("The run is not over: leave the `with` first, then look at it.")
-        return self.records
-
-    def figure(self) -> None:
-        """Show the timeline, with alternative text."""
-        from helpers import figures
-
-        found = self._complete()
-        figures.show(figures.figure(found), figures.alt_text(found))
-
-    def table(self) -> pandas.DataFrame:
-        """Return what was allowed, measured and predicted, with a verdict per quantity."""
-        from helpers import verdict
-
-        return verdict.table(self._complete())
-
-    def verdict(self) -> Verdict:
-        """Return held, broken or not enough data, over everything that was allowed something."""
-        from helpers import verdict
-
-        return verdict.verdict(self._complete())
-
-    def compare(self, other: Run) -> None:
-        """Show this run below another one, on one axis of seconds since the injection."""
-        from helpers import figures
-
-        mine, theirs = self._complete(), other._complete()
-        figures.show(figures.compare(theirs, mine), figures.alt_text(theirs) + " " + figures.alt_text(mine))
 
 
 def _intervals(allowed: dict[str, bounds.Bound]) -> dict[str, list[float]]:
