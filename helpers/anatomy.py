@@ -39,7 +39,8 @@ def anatomy(records: Records) -> Figure:
     marks.append(
         (
             "The fault, from its injection (solid line) to the heal (dashed); the shade spans it.",
-            *at(strip, case.begin, 0.0),
+            at(strip, case.begin, 0.0)[0] - 0.14,
+            at(strip, case.begin, 0.0)[1],
         )
     )
     lanes = drawn.rows.lanes
@@ -48,7 +49,7 @@ def anatomy(records: Records) -> Figure:
         (
             "Requests that a user makes, eight a second. A slanted edge lies between two answers: as wide as"
             " the time in which the change is known to lie.",
-            LEFT - 0.02,
+            0.1,
             at(body, 0, drawn.rows.middle[first])[1],
         )
     )
@@ -58,7 +59,7 @@ def anatomy(records: Records) -> Figure:
     ):
         lane = next((lane for lane in lanes if style.group(lane) == which), None)
         if lane is not None:
-            marks.append((text, LEFT - 0.02, at(body, 0, drawn.rows.middle[lane])[1]))
+            marks.append((text, 0.1, at(body, 0, drawn.rows.middle[lane])[1]))
     marks += _bracket_marks(drawn.findings, drawn.rows, lambda x, y: at(body, x, y))
     marks.append(
         (

@@ -78,6 +78,7 @@ def compare(a: Records, b: Records) -> Figure:
         marks |= panels.brackets(body, found, rows, zero)
         if records is b:
             body.set_xlabel("seconds since the injection", size=TEXT)
+        body.tick_params(axis="x", labelbottom=records is b)
     legend(fig, looks, marks)
     return fig
 

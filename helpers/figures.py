@@ -84,7 +84,7 @@ def choose(records: Records, hit: Sequence[Case], found: Sequence[Finding] = ())
     nodes = {node for case in hit for node in case.nodes}
     changed = _changed(records)
     vantage = _vantage(records, nodes)
-    wanted: list[Lane] = [USER_LANE["todo"]]
+    wanted: list[Lane] = [USER_LANE["todo"], Lane("todo", "host", "todo", "rw-retry")]
     if services & {"vault", "consul"} or USER_LANE["vault"] in changed:
         wanted.append(USER_LANE["vault"])
     about = services & {"todo", "vault", "mysql"} or {"vault"}
@@ -314,7 +314,9 @@ def png(fig: Figure) -> bytes:
     image = Image.open(buffer).convert("RGB")
     for colors in (256, 128, 64, 32, 16):
         small = io.BytesIO()
-        image.quantize(colors, dither=Image.Dither.NONE).save(small, format="png", optimize=True)
+        image.quantize(colors, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            small, format="png", optimize=True
+        )
         if small.tell() < LIMIT:
             break
     return small.getvalue()

@@ -242,25 +242,29 @@ def brackets(ax: Axes, findings: Sequence[Finding], rows: Rows, zero: float) -> 
                 [diamond], [y + 0.02], marker="D", ms=6.5, mfc=style.PURPLE, mec="black",
                 mew=0.8, zorder=8, ls="none", clip_on=False,
             )  # fmt: skip
-        x = place(text, ends, diamond, (lo, hi), second)
-        if x is not None:
+        short = text.partition(",")[0]
+        spot = place([text, short], ends, diamond, (lo, hi), second)
+        if spot is not None:
+            x, text = spot
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.9}
             ax.text(x, y, text, va="center", size=TEXT - 0.5, zorder=8, bbox=box)
     return used
 
 
 def place(
-    text: str, ends: Sequence[float], diamond: float, limits: tuple[float, float], second: float
-) -> float | None:
-    """Return where a bracket's text begins: beside it, clear of the diamond; None if there is no room."""
-    room, gap = width(text, TEXT - 0.5) * second, 0.14 * second
+    texts: Sequence[str], ends: Sequence[float], diamond: float, limits: tuple[float, float], second: float
+) -> tuple[float, str] | None:
+    """Return where a bracket's text begins, and which one fits beside it, clear of the diamond."""
+    gap = 0.14 * second
     right, left = max(ends), min(ends)
-    beyond = [right, left] if math.isnan(diamond) else [right, max(right, diamond), left, min(left, diamond)]
-    starts = [edge + gap if edge >= right else edge - gap - room for edge in beyond]
-    for x in starts:
+    beyond = [] if math.isnan(diamond) else [(max(right, diamond), 1), (min(left, diamond), -1)]
+    sides = [(text, edge, way) for text in texts for edge, way in ((right, 1), (left, -1))]
+    for text, edge, way in [*sides, *((texts[0], edge, way) for edge, way in beyond)]:
+        room = width(text, TEXT - 0.5) * second
+        x = edge + gap if way > 0 else edge - gap - room
         clear = math.isnan(diamond) or not x - gap < diamond < x + room + gap
         if limits[0] <= x and x + room <= limits[1] and clear:
-            return x
+            return x, text
     return None
 
 
