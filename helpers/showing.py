@@ -49,4 +49,5 @@ class Showing:
         from helpers import comparison, figures
 
         mine, theirs = self._complete(), other._complete()
-        figures.show(comparison.compare(theirs, mine), figures.alt_text(theirs) + " " + figures.alt_text(mine))
+        alt = f"{figures.alt_text(theirs)} {figures.alt_text(mine)}"
+        figures.show(comparison.compare(theirs, mine), alt)
