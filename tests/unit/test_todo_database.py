@@ -10,8 +10,9 @@ import pymysql
 import pytest
 
 from todo.database import Database
+from todo.discovery import Instance
 from todo.errors import NoInstanceError, UnavailableError
-from todo.mysql import Verdict, closed_by_server, reason, verdict
+from todo.mysql import Dialer, Verdict, closed_by_server, reason, verdict
 from todo.vault import Credential
 
 DENIED = [1044, 1045, 1142, 1143]
@@ -154,6 +155,26 @@ def test_a_fault_of_the_program_is_not_called_a_fault_of_the_database() -> None:
 def test_before_the_first_credential_nothing_is_served() -> None:
     with pytest.raises(UnavailableError, match="starting"):
         Database(None, lambda *_: True).all()  # type: ignore[arg-type]
+
+
+def test_tls_comes_in_when_the_server_takes_a_password_over_tls_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MySQL 8 and 9 with a new user; one context for the whole process, as building it is slow."""
+    dialled: list[dict[str, Any]] = []
+
+    def connect(**arguments: Any) -> str:
+        dialled.append(arguments)
+        if "ssl_disabled" in arguments:
+            raise RuntimeError("'cryptography' package is required for sha256_password")
+        return "a connection"
+
+    monkeypatch.setattr(pymysql, "connect", connect)
+    dialer = Dialer(lambda: [Instance("10.0.0.1", 3306)], "Todo")
+    one = Credential("user", "password", issued=0.0)
+    assert dialer.connect(one) == dialer.connect(one) == "a connection"
+    assert ["ssl" in arguments for arguments in dialled] == [False, True, True]
+    assert dialled[1]["ssl"] is dialled[2]["ssl"]
 
 
 def test_a_connection_that_the_server_closed_is_noticed() -> None:

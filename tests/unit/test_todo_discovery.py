@@ -11,6 +11,13 @@ from todo.discovery import Instance, Watcher, forget_environment, instances, nex
 from todo.errors import NoInstanceError
 
 
+@pytest.fixture(autouse=True)
+def nothing_of_consuls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget what `lab env` may have exported."""
+    for name in [name for name in os.environ if name.startswith("CONSUL_HTTP_")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.mark.parametrize(
     ("known", "answered", "following"),
     [
@@ -62,8 +69,6 @@ def test_consuls_own_variables_are_taken_out_of_the_environment(monkeypatch: pyt
 
 def test_a_watcher_follows_an_agent_that_fails_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """First an error, then one instance, then (index gone backwards) another: no query is stuck."""
-    for name in [name for name in os.environ if name.startswith("CONSUL_HTTP_")]:
-        monkeypatch.delenv(name)
     monkeypatch.setattr(discovery, "RETRY", (0.01, 0.02))
     entry = '[{"Node": {"Address": "10.0.0.1"}, "Service": {"Address": "", "Port": %d, "Tags": []}}]'
     answers = [(500, None, ""), (200, "50", entry % 1), (200, "7", entry % 2)]
