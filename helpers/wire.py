@@ -1,8 +1,8 @@
 """Questions on the wire: one HTTP/1.1 conversation, one DNS packet, and why none came back.
 
-Why not httpx: measured on the bench (`tests/bench/recorder.py --clients`), one request on a
-fresh connection costs it several times the processor time of the sixty lines below, and at
-10 Hz on six nodes the recorder would take most of a core from the cluster that it measures.
+Why not httpx: the bench (`tests/bench/recorder.py`) measures both. One request on a fresh
+connection takes 0.2 ms of processor time with the lines below and 1.5 ms with httpx; at 10 Hz
+on six nodes the recorder would take a fifth of a core more from the cluster that it measures.
 The parsing is httptools', the one that uvicorn uses.
 
 Every operation opens a fresh connection and closes it afterwards. A pool would be cheaper

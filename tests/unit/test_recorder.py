@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -17,9 +18,9 @@ from helpers import recorder, records, rows, topology
 from helpers.errors import LabError
 from helpers.schedule import Outlet, Reading, Ticker
 
-#: A tick may be this late on a busy machine with two cores before a test says so. Half of the
-#: shortest wait that a tick would have if it waited for an answer (0.1 s here).
-LATE = 0.05
+#: Half of all ticks may be this late on a busy machine before a test says so. A schedule that
+#: waits for its answers (0.09 s each, every 0.05 s) is later than this from the second tick on.
+LATE = 0.03
 
 
 class Fake:
@@ -61,7 +62,10 @@ class Fake:
 def ticked(
     probe: Fake, period: float, seconds: float, also: Awaitable[None] | None = None
 ) -> list[rows.Sample]:
-    """Tick a probe for some seconds; return its samples by number."""
+    """Tick a probe for some seconds; return its samples by number.
+
+    On a busy machine the test itself may sleep through a tick: `asked` leaves such ticks out.
+    """
     written: list[rows.Sample] = []
 
     async def run() -> None:
@@ -77,15 +81,21 @@ def ticked(
     return sorted(written, key=lambda sample: sample.seq)
 
 
+def asked(samples: list[rows.Sample]) -> list[rows.Sample]:
+    return [s for s in samples if s.raw != "missed"]
+
+
 def test_a_slow_target_does_not_delay_the_ticks() -> None:
     probe = Fake(lambda chosen, number: (0.09, "204 @todo0", "none"))
     samples = ticked(probe, period=0.05, seconds=0.8)
     assert [s.seq for s in samples] == list(range(len(samples)))
-    assert len(samples) >= 14
     for s in samples:
         assert s.due == pytest.approx(0.02 + 0.05 * s.seq)
-        assert 0 <= s.sent - s.due < LATE, "a tick waited for the answer before it"
+        assert s.sent >= s.due
+    late = statistics.median(s.sent - s.due for s in samples)
+    assert late < LATE, "the ticks waited for the answers before them"
     answered = [s for s in samples if s.error == "none"]
+    assert answered
     assert all(s.done - s.sent >= 0.09 for s in answered)
 
 
@@ -94,7 +104,7 @@ def test_a_frozen_target_gets_two_questions_and_no_more() -> None:
     samples = ticked(probe, period=0.02, seconds=1.0)
     assert probe.most_open == 2
     overrun = [s for s in samples if s.error == "overrun"]
-    assert len(overrun) > 20
+    assert len(overrun) > 10
     for s in overrun:
         assert s.state == "down", "nothing was heard within the tick's own time-out"
         assert s.done != s.done, "there is no answer to compute a latency from"
@@ -108,7 +118,7 @@ def test_an_overrun_ends_as_the_target_does() -> None:
     def wakes(chosen: str, number: int) -> tuple[float, str, str]:
         return max(0.25 - (time.monotonic() - begin), 0), "204 @todo0", "none"
 
-    samples = ticked(Fake(wakes, timeout=0.5), period=0.02, seconds=0.6)
+    samples = ticked(Fake(wakes, timeout=2), period=0.02, seconds=0.6)
     overrun = [s for s in samples if s.error == "overrun"]
     assert overrun
     assert {s.state for s in overrun} == {"up"}
@@ -146,15 +156,14 @@ def test_an_answer_that_makes_no_sense_does_not_end_the_recording(
         raise KeyError("Status")
 
     samples = ticked(Fake(nonsense), period=0.02, seconds=0.3)
-    assert len(samples) >= 10
-    assert {(s.state, s.error) for s in samples} == {("down", "other")}
+    assert {(s.state, s.error) for s in asked(samples)} == {("down", "other")}
+    assert len(asked(samples)) > 1, "it went on"
     assert capsys.readouterr().err.count("KeyError: 'Status'") == 1
 
 
 def test_what_the_end_cuts_off_is_unknown() -> None:
     samples = ticked(Fake(lambda c, n: (99, "", ""), timeout=10), period=0.05, seconds=0.3)
-    assert len(samples) >= 5
-    assert {(s.state, s.raw) for s in samples} == {("unknown", "ended")}
+    assert {(s.state, s.raw) for s in asked(samples)} == {("unknown", "ended")}
 
 
 # ---- the process ------------------------------------------------------------------------
