@@ -204,6 +204,9 @@ class Rotation:
                 self._failed(error, away=_out_of_reach(error))
             except pymysql.Error as error:
                 self._failed(error, away=False)
+            except Exception as error:  # without this thread the service dies within a lease
+                log.error("rotation_fault", exc_info=error)
+                self._failed(error, away=False)
             self._end_of_lease()
             self._sleep()
 
@@ -219,7 +222,7 @@ class Rotation:
             old.pool.close()
             self._retired.remove(old)
             log.info("credential_revoked", user=old.pool.credential.user)
-        if now - self._asked_at >= PING:
+        if self._failures or now - self._asked_at >= PING:
             self._asked_at = now
             self._source.ping()
         self.vault_reachable = True

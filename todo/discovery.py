@@ -144,7 +144,7 @@ class Watcher:
                 answered, entries = self._client.health.service(
                     self.service, index=index, wait=f"{WAIT}s", passing=True
                 )
-            except (consul.ConsulException, requests.RequestException) as error:
+            except (consul.ConsulException, requests.RequestException, ValueError) as error:
                 log.warning("consul_away", service=self.service, error=type(error).__name__)
                 index = None
                 time.sleep(random.uniform(pause / 2, pause))

@@ -16,7 +16,7 @@ LOOK = 10.0
 """Seconds between two looks whether the agent still knows this instance."""
 RETRY = 1.0
 """Seconds after which an agent that is away is asked again."""
-FAILURES = (consul.ConsulException, requests.RequestException)
+FAILURES = (consul.ConsulException, requests.RequestException, ValueError)
 
 log = structlog.get_logger("todo.registration")
 

@@ -145,6 +145,31 @@ def test_hold_keeps_the_credential_after_its_end_and_fresh_does_not_block(rotati
     assert not database.dropped.is_set()
 
 
+def test_vault_counts_as_reachable_again_only_after_an_answer(
+    rotations: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long leases: nothing is due, only the sign of life finds out."""
+    monkeypatch.setattr(credentials, "PING", 0.2)
+    vault = Vault(duration=600)
+    rotation, _, _ = rotations(vault)
+    assert until(lambda: rotation.vault_reachable)
+    vault.away = requests.ConnectionError()
+    assert until(lambda: not rotation.vault_reachable)
+    monkeypatch.setattr(credentials, "PING", 600.0)
+    assert not until(lambda: rotation.vault_reachable, 1.5), "nobody has answered"
+    vault.away = None
+    assert until(lambda: rotation.vault_reachable, 6)
+
+
+def test_a_fault_of_the_program_does_not_end_the_rotation(rotations: Any) -> None:
+    vault = Vault()
+    vault.away = KeyError("lease_id")
+    rotation, _, _ = rotations(vault)
+    assert until(lambda: rotation.late)
+    vault.away = None
+    assert rotation.proved.wait(5)
+
+
 def test_fail_drops_the_credential_at_the_end_of_its_lease(rotations: Any) -> None:
     vault = Vault(duration=0.5)
     rotation, database, _ = rotations(vault, "fail")
