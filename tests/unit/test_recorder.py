@@ -92,8 +92,9 @@ def test_a_slow_target_does_not_delay_the_ticks() -> None:
     for s in samples:
         assert s.due == pytest.approx(0.02 + 0.05 * s.seq)
         assert s.sent >= s.due
-    late = statistics.median(s.sent - s.due for s in samples)
+    late = statistics.median(s.sent - s.due for s in asked(samples))
     assert late < LATE, "the ticks waited for the answers before them"
+    assert len(asked(samples)) > 0.7 * len(samples), "ticks were left out to keep up"
     answered = [s for s in samples if s.error == "none"]
     assert answered
     assert all(s.done - s.sent >= 0.09 for s in answered)
