@@ -61,11 +61,14 @@ class Vault:
         self.closed = False
 
     def keep(self, seconds: float) -> None:
+        """The login lasts; nobody is asked."""
+
+    def _ask(self) -> None:
         if self.away:
             raise self.away
 
     def credential(self) -> Credential:
-        self.keep(0)
+        self._ask()
         self.issued.append(credential(self.duration))
         return self.issued[-1]
 
@@ -73,7 +76,7 @@ class Vault:
         self.revoked.append(old)
 
     def ping(self) -> None:
-        self.keep(0)
+        self._ask()
 
     def close(self, timeout: float) -> None:
         self.closed = True
