@@ -17,16 +17,12 @@ workbook: setup  ## set up, then open JupyterLab on the first notebook
 run: setup  ## set up, then run every notebook on a real lab into out/, with one HTML report
 	@$(OURS) -m helpers.report
 
-test: setup  ## set up, then every test: style, types, unit, a real lab, the notebooks
-	$(OURS) -m ruff check .
-	$(OURS) -m ruff format --check .
-	$(OURS) -m mypy
-	$(OURS) -m pytest tests/unit
+test: test-fast  ## set up, then every test: style, types, unit, a real lab, the notebooks
 	$(OURS) -m pytest tests/lab
 	$(OURS) -m pytest --nbval-lax --nbval-current-env --nbval-sanitize-with tests/sanitize.cfg \
 	  --nbval-cell-timeout=240 notebooks
 
-test-fast: setup  ## set up, then the tests that need no lab: under a minute
+test-fast: setup  ## set up, then the tests that need no lab: about a minute
 	$(OURS) -m ruff check .
 	$(OURS) -m ruff format --check .
 	$(OURS) -m mypy

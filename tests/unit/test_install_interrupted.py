@@ -121,6 +121,19 @@ def test_a_full_disk_leaves_nothing(
     assert left(shelf) == []
 
 
+def test_a_disk_full_at_the_last_step_leaves_nothing(
+    shelf: Path, archive: stand_ins.Archive, said: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(folder: Path, record: cache.Record) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "record.json"))
+
+    archive.offer("consul", script("consul"))
+    monkeypatch.setattr(cache, "write", full)
+    with pytest.raises(LabError, match="No space left on device"):
+        install.install("consul", said.append)
+    assert left(shelf) == []
+
+
 @pytest.mark.optin
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk, which only root may")
 def test_a_truly_full_disk_leaves_nothing(
