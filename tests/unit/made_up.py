@@ -35,7 +35,9 @@ def silent(after: float = 2.0, raw: str = "") -> Answer:
 
 
 def code(status: int, at: str = "", ms: float = 4.0) -> Answer:
-    error = "none" if status < 300 else "other" if status < 400 else "http_4xx" if status < 500 else "http_5xx"
+    error = (
+        "none" if status < 300 else "other" if status < 400 else "http_4xx" if status < 500 else "http_5xx"
+    )
     return f"{status} {at}".strip(), error, ms / 1000 * random.lognormvariate(0, 0.4)
 
 
@@ -49,7 +51,9 @@ class Story:
     rows: list[Sample] = field(default_factory=list)
     happened: list[dict[str, Any]] = field(default_factory=list)
 
-    def polled(self, source: str, target: str, check: str, hz: float, says: Says, vantage: str = "host") -> None:
+    def polled(
+        self, source: str, target: str, check: str, hz: float, says: Says, vantage: str = "host"
+    ) -> None:
         phase = random.uniform(0, 1 / hz)
         for seq in range(int((self.length - phase) * hz)):
             due = phase + seq / hz
@@ -60,7 +64,9 @@ class Story:
                 Sample(seq, due, due + 0.0005, done, source, vantage, target, check, state, raw, error, None)
             )
 
-    def catalog(self, node: str, check: str, changes: list[tuple[float, str]], vantage: str = "mysql") -> None:
+    def catalog(
+        self, node: str, check: str, changes: list[tuple[float, str]], vantage: str = "mysql"
+    ) -> None:
         """`changes` are (time, raw); raw "?" is an agent that does not answer."""
         rows: list[tuple[float, str]] = []
         for position, (at, raw) in enumerate(changes):
@@ -79,7 +85,12 @@ class Story:
             )
 
     def event(self, phase: str, at: float, **more: Any) -> None:
-        row = {"id": len(self.happened) + 1, "t_begin": at, "t_end": more.pop("t_end", at + 0.01), "phase": phase}
+        row = {
+            "id": len(self.happened) + 1,
+            "t_begin": at,
+            "t_end": more.pop("t_end", at + 0.01),
+            "phase": phase,
+        }
         defaults = {"fault": "", "target": "", "params": {}, "ok": True, "message": "", "bounds": {}}
         row |= defaults | more
         row["params"], row["bounds"] = json.dumps(row["params"]), json.dumps(row["bounds"])
@@ -91,7 +102,9 @@ class Story:
         return Records({"title": self.title, **self.info}, samples, events)
 
 
-def todos(story: Story, bad: dict[str, tuple[float, float, Says]], removed: dict[str, tuple[float, float]]) -> None:
+def todos(
+    story: Story, bad: dict[str, tuple[float, float, Says]], removed: dict[str, tuple[float, float]]
+) -> None:
     """The two instances directly, and through discovery at random among those not removed."""
 
     def direct(node: str) -> Says:
@@ -125,7 +138,14 @@ def vaults(story: Story, zero: list[tuple[float, Answer]], one: list[tuple[float
 
 
 def processes(story: Story, dead: dict[str, list[tuple[float, str]]]) -> None:
-    for program in ("consul:agent", "vault0:vault", "vault1:vault", "mysql:mariadb", "todo0:todo", "todo0:agent"):
+    for program in (
+        "consul:agent",
+        "vault0:vault",
+        "vault1:vault",
+        "mysql:mariadb",
+        "todo0:todo",
+        "todo0:agent",
+    ):
         changes = [(0.0, "running"), *dead.get(program, [])]
         story.polled(
             "process",
@@ -144,7 +164,9 @@ def steady_vault(story: Story) -> None:
         story.catalog("vault1", "vault", [(0, "passing standby")], vantage)
 
 
-def todo_killed(detected: float = 3.2, inject: float = 5.0, length: float = 25.0, heal: float = 15.0) -> Records:
+def todo_killed(
+    detected: float = 3.2, inject: float = 5.0, length: float = 25.0, heal: float = 15.0
+) -> Records:
     random.seed(1)
     story = Story(length, "todo0 is killed", {"prediction": {"detected": 2.5}})
     seen = inject + detected
@@ -167,7 +189,9 @@ def todo_killed(detected: float = 3.2, inject: float = 5.0, length: float = 25.0
     return story.records()
 
 
-def leader_killed(failover: float = 40.1, detected: float = 1.9, heal: float = 62.0, length: float = 80.0) -> Records:
+def leader_killed(
+    failover: float = 40.1, detected: float = 1.9, heal: float = 62.0, length: float = 80.0
+) -> Records:
     random.seed(2)
     info = {"prediction": {"secret readable again": 30, "todo requests lost": 0}}
     story = Story(length, "the Vault leader is killed", info)
@@ -255,13 +279,25 @@ def server_stopped() -> Records:
     vaults(
         story,
         [(0, ok("200", 2)), (away, code(500)), (up + 1, ok("429")), (again, ok("200", 2))],
-        [(0, ok("429", 2)), (inject, code(500)), (up + 1, ok("429", 2)), (up + 11, code(474)), (again, ok("429"))],
+        [
+            (0, ok("429", 2)),
+            (inject, code(500)),
+            (up + 1, ok("429", 2)),
+            (up + 11, code(474)),
+            (again, ok("429")),
+        ],
     )
 
     def write(t: float) -> Answer:
         if t < inject or t >= again:
             return ok("204 @vault0", 10)
-        return code(500, "@vault0") if t < away else ("", "servfail", 0.001) if t < up else ("", "nxdomain", 0.001)
+        return (
+            code(500, "@vault0")
+            if t < away
+            else ("", "servfail", 0.001)
+            if t < up
+            else ("", "nxdomain", 0.001)
+        )
 
     story.polled("secret", "vault", "write", 4, write)
     vault0 = [(0, "passing active"), (inject, "?"), (up, "passing standby"), (again, "passing active")]
@@ -273,8 +309,10 @@ def server_stopped() -> Records:
     story.polled("dns", "active.vault", "A", 2, names(dns), "mysql")
     both = ok("todo0,todo1", 1)
     story.polled("dns", "todo", "A", 2, names([(0, both), (inject, gone), (up, both)]), "mysql")
-    lead = [(0, ok("127.0.0.1:8300", 1)), (inject, code(500)), (up, ok("127.0.0.1:8300", 1))]
-    story.polled("consul_leader", "consul", "leader", 2, names([(t, ("", e, d) if e != "none" else (r, e, d)) for t, (r, e, d) in lead]), "mysql")  # fmt: skip
+    known, nobody = ok("127.0.0.1:8300", 1), ("", "http_5xx", 0.002)
+    story.polled(
+        "consul_leader", "consul", "leader", 2, names([(0, known), (inject, nobody), (up, known)]), "mysql"
+    )
     processes(story, {"consul:agent": [(inject, "gone"), (heal, "running")]})
     story.event(
         "inject", inject, fault="stop", target="consul", message="consul, the only server: TERM",

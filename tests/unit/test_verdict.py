@@ -1,0 +1,109 @@
+"""Each verdict from made-up records, and none of them for nothing."""
+
+from __future__ import annotations
+
+import math
+
+import made_up
+import pytest
+
+from helpers.clocks import Config
+from helpers.metrics import Measured, Missing
+from helpers.records import Records
+from helpers.verdict import BROKEN, HELD, UNKNOWN, findings, judge, table, verdict
+
+
+def cut(records: Records, at: float) -> Records:
+    return Records(records.info, records.samples[records.samples["sent"] < at], records.events)
+
+
+def without(records: Records, *sources: str) -> Records:
+    kept = records.samples[~records.samples["source"].isin(sources)]
+    return Records(records.info, kept, records.events)
+
+
+@pytest.mark.parametrize("story", made_up.STORIES.values(), ids=made_up.STORIES)
+def test_held(story: object) -> None:
+    result = verdict(story())  # type: ignore[operator]
+    assert str(result) == HELD, result.reason
+
+
+@pytest.mark.parametrize("failover", [33.0, 49.0])
+def test_broken_on_either_side(failover: float) -> None:
+    result = verdict(made_up.leader_killed(failover))
+    assert result.word == BROKEN
+    assert ("below" if failover < 37 else "above") in result.reason
+
+
+def test_broken_when_it_does_not_come_in_time() -> None:
+    result = verdict(made_up.leader_killed(failover=69.5))
+    assert result.word == BROKEN, result.reason
+
+
+def test_not_enough_data_when_cut_short() -> None:
+    result = verdict(cut(made_up.leader_killed(), 35))
+    assert result.word == UNKNOWN
+    assert "observed" in result.reason
+
+
+def test_not_enough_data_without_the_probes() -> None:
+    result = verdict(without(made_up.leader_killed(), "consul_catalog"))
+    assert result.word == UNKNOWN
+    assert "no probe" in result.reason
+
+
+def test_not_enough_data_when_it_was_not_healthy_before() -> None:
+    records = made_up.leader_killed()
+    sick = records.samples["source"].eq("secret") & records.samples["sent"].between(8, 9)
+    records.samples.loc[sick, "state"] = "down"
+    result = verdict(records)
+    assert result.word == UNKNOWN
+    assert "failed before the fault" in result.reason
+
+
+def test_not_enough_data_where_nothing_is_judged() -> None:
+    quiet = made_up.leader_killed()
+    quiet.events = quiet.events[quiet.events["phase"] == "steady"]
+    assert verdict(quiet).word == UNKNOWN
+
+
+def test_unknown_is_neither_seen_nor_not_seen() -> None:
+    """A silent catalog must not pass as one that still says passing, nor as one that says critical."""
+    records = made_up.todo_killed()
+    silent = records.samples["source"].eq("consul_catalog") & (records.samples["sent"] > 5)
+    records.samples.loc[silent, ["state", "raw", "error"]] = ["unknown", "", "timeout"]
+    detected = next(each for each in findings(records) if each.quantity.name == "detected")
+    assert detected.verdict is not None
+    assert detected.verdict.word == UNKNOWN
+
+
+def test_the_resolution_counts() -> None:
+    assert judge(Measured(45.9, 0.2, 1), (37.5, 45.8)).word == HELD
+    assert judge(Measured(46.1, 0.2, 1), (37.5, 45.8)).word == BROKEN
+    assert judge(Measured(0.3, 2.0, 1), (0, 0.5)).word == UNKNOWN
+
+
+def test_nothing_is_trivially_true() -> None:
+    assert judge(Measured(3, 0.1, 1), (0, math.inf)).word == UNKNOWN
+    assert judge(Measured(0, 0, 0), (0, 0), counts=True).word == UNKNOWN
+    assert judge(Measured(1, 0, 50), (0, 0), counts=True).word == BROKEN
+    assert judge(Missing("not seen", 3.0), (0, 5)).word == UNKNOWN
+    assert judge(Missing("not seen", 6.0), (0, 5)).word == BROKEN
+
+
+def test_the_configuration_of_the_run_decides() -> None:
+    records = made_up.leader_killed(failover=32.0)
+    assert verdict(records).word == BROKEN
+    records.info["config"] = Config(session_ttl=10).as_dict()
+    assert verdict(records).word == HELD, verdict(records).reason
+
+
+def test_table() -> None:
+    rows = table(made_up.leader_killed())
+    outage = rows[rows["time"] == "outage for its users"].iloc[0]
+    assert outage["allowed"] == "37.5–45.8 s"
+    assert outage["your prediction"] == "30 s"
+    assert outage["verdict"] == HELD
+    assert rows[rows["time"] == "todo requests lost"].iloc[0]["measured"] == "0"
+    odd = table(made_up.leader_killed(), prediction={"the colour of the sky": 1})
+    assert odd.iloc[-1]["time"] == "the colour of the sky"
