@@ -28,6 +28,7 @@ from rich.console import Console
 from helpers.errors import LabError
 from helpers.execution import Outcome, run_notebook
 from helpers.home import Home
+from helpers.lab import Lab
 from helpers.topology import REPOSITORY
 
 NOTEBOOKS = REPOSITORY / "notebooks"
@@ -116,8 +117,15 @@ def keep(outcome: Outcome, out: Path) -> None:
 
 
 def run_all(paths: list[Path], out: Path) -> list[Outcome]:
-    """Run the notebooks one after the other; one that fails does not stop the rest."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Run the notebooks one after the other; one that fails does not stop the rest.
+
+    Raises `LabError` when `out` cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "report.html").touch()
+    except OSError as error:
+        raise LabError(f"The report cannot be written to {out} ({error.strerror}).") from None
     outcomes = []
     for number, path in enumerate(paths, 1):
         label = f"[{number}/{len(paths)}] {path.stem}"
@@ -136,17 +144,30 @@ def run_all(paths: list[Path], out: Path) -> list[Outcome]:
     return outcomes
 
 
+def _running() -> bool:
+    """Tell whether the lab of this run is up, without making one."""
+    return Home.locate().exists and Lab.open().driver.alive
+
+
 def main(
     names: Annotated[list[str] | None, typer.Argument(help="Numbers or names; default all.")] = None,
     out: Annotated[Path, typer.Option(help="The folder for the report.")] = OUT,
 ) -> None:
-    """Run notebooks on the lab and write out/report.html."""
+    """Run notebooks on the lab and write out/report.html; a lab that was down is down afterwards."""
     try:
         paths = chosen(names or [])
     except LabError as error:
         print(error, file=sys.stderr)
         raise typer.Exit(2) from None
-    outcomes = run_all(paths, out)
+    was_running = _running()
+    try:
+        outcomes = run_all(paths, out)
+    except LabError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from None
+    finally:
+        if not was_running and _running():
+            Lab.open(console.print).down()
     report = out / "report.html"
     report.write_text(page(outcomes, datetime.now(UTC)), encoding="utf-8")
     console.print(f"The report: {report}", soft_wrap=True)
