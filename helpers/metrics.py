@@ -180,7 +180,8 @@ def availability_in_time(spans: pd.DataFrame, begin: float, end: float) -> Measu
     """Return the share of the known time of a window that one lane was up.
 
     Unknown time counts neither as up nor as down. A transition is taken in the middle between its two
-    samples; the sum of those distances is the resolution. It differs from the share of requests when requests hang.
+    samples; the sum of those distances is the resolution. It differs from the share of requests when
+    requests hang.
     """
     lengths = _middle(spans, "t1").clip(max=end) - _middle(spans, "t0").clip(min=begin)
     lengths = lengths.clip(min=0)

@@ -56,19 +56,22 @@ def user_lane(case: Case) -> Lane:
     return USER_LANE[case.service]
 
 
-def _earliest(case: Case, moments: list[Moment | None], zero: float, lanes: list[Lane], what: str) -> Answer:
+def _earliest(
+    case: Case, moments: list[Moment | None], zero: float, lanes: list[Lane], what: str, until: float
+) -> Answer:
+    """The first of the moments; `until` is when it can no longer come, such as the heal for a detection."""
     if not lanes:
         return Missing(f"no probe recorded {what}")
     seen = [moment for moment in moments if moment is not None]
     if not seen:
-        return Missing(f"{what} was not seen", _watched(case, lanes, zero))
+        return Missing(f"{what} was not seen", _watched(case, lanes, zero, until))
     best = min(seen, key=lambda moment: moment.hi)
     return best.since(zero)
 
 
-def _watched(case: Case, lanes: list[Lane], zero: float) -> float:
+def _watched(case: Case, lanes: list[Lane], zero: float, until: float) -> float:
     """Return for how many seconds from `zero` the lanes were looked at; unknown time is not looking."""
-    return min(looked_at(lane.of(case.spans), zero, case.end) for lane in lanes)
+    return min(looked_at(lane.of(case.spans), zero, until) for lane in lanes)
 
 
 def _in_catalog(
@@ -79,7 +82,8 @@ def _in_catalog(
     for node in nodes:
         lanes = case.catalog(node, node.rstrip("0123456789")) + case.catalog(node, "serfHealth")
         moments = [first(case.lane(lane), wanted, zero) for lane in lanes]
-        answer = _earliest(case, moments, zero, lanes, f"Consul's change of {node}")
+        until = case.last_broken if zero == case.begin else case.end
+        answer = _earliest(case, moments, zero, lanes, f"Consul's change of {node}", until)
         if isinstance(answer, Missing):
             return answer
         if isinstance(latest, Missing) or answer.value > latest.value:
@@ -176,7 +180,7 @@ def new_leader(case: Case) -> Answer:
     """Time from the injection until a Vault says that it leads; a frozen one does not count."""
     lanes = [lane for lane in case.all_of("vault") if case.fault != "pause" or lane.target not in case.nodes]
     moments = [first(case.lane(lane), leads, case.begin) for lane in lanes]
-    return _earliest(case, moments, case.begin, lanes, "a new leader")
+    return _earliest(case, moments, case.begin, lanes, "a new leader", case.end)
 
 
 def leader_again(case: Case) -> Answer:
@@ -185,7 +189,7 @@ def leader_again(case: Case) -> Answer:
         return Missing("the fault was not healed")
     lanes = case.all_of("vault")
     moments = [first(case.lane(lane), leads, case.heal) for lane in lanes]
-    return _earliest(case, moments, case.heal, lanes, "a new leader")
+    return _earliest(case, moments, case.heal, lanes, "a new leader", case.end)
 
 
 def leader_lost(case: Case) -> Answer:
@@ -194,14 +198,14 @@ def leader_lost(case: Case) -> Answer:
     if not lanes:
         return Missing("no Vault led when the fault was injected")
     moments = [first(case.lane(lane), lambda s: ~leads(s) & ~is_unknown(s), case.begin) for lane in lanes]
-    return _earliest(case, moments, case.begin, lanes, "the end of the leadership")
+    return _earliest(case, moments, case.begin, lanes, "the end of the leadership", case.last_broken)
 
 
 def dns_silent(case: Case) -> Answer:
     """Time from the injection until DNS knows no answer (SERVFAIL or silence)."""
     lanes = case.all_of("dns")
     moments = [first(case.lane(lane), is_unknown, case.begin) for lane in lanes]
-    return _earliest(case, moments, case.begin, lanes, "a name without an answer")
+    return _earliest(case, moments, case.begin, lanes, "a name without an answer", case.last_broken)
 
 
 def _first_failure(case: Case, lane: Lane) -> Answer:
@@ -211,7 +215,7 @@ def _first_failure(case: Case, lane: Lane) -> Answer:
     found = outages(lane.of(case.records.samples[case.records.samples["sent"] <= case.end]))
     later = [each for each in found if each.start.hi >= case.begin]
     if not later:
-        return Missing("no request failed", case.end - case.begin)
+        return Missing("no request failed", case.last_broken - case.begin)
     return later[0].start.since(case.begin)
 
 

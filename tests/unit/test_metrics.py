@@ -152,7 +152,7 @@ def test_what_did_not_happen_is_missing_with_the_time_it_was_watched() -> None:
     assert "no probe" in answer.reason
     silent = QUANTITIES["dns_silent"].measure(case)
     assert isinstance(silent, Missing)
-    assert silent.watched == pytest.approx(case.end - case.begin, abs=1.5)
+    assert silent.watched == pytest.approx(case.heal - case.begin, abs=1.5)
 
 
 def test_failures_count_only_what_was_sent() -> None:

@@ -77,6 +77,15 @@ def test_unknown_is_neither_seen_nor_not_seen() -> None:
     assert detected.verdict.word == UNKNOWN
 
 
+def test_a_fault_healed_before_its_time_is_not_broken() -> None:
+    """What would have been noticed later cannot be noticed after the heal."""
+    records = made_up.todo_killed(detected=20, heal=8, length=25)
+    records.samples = records.samples[~records.samples["raw"].isin(["critical"])]
+    detected = next(each for each in findings(records) if each.quantity.name == "detected")
+    assert detected.verdict is not None
+    assert detected.verdict.word == UNKNOWN, detected.verdict.reason
+
+
 def test_the_resolution_counts() -> None:
     assert judge(Measured(45.9, 0.2, 1), (37.5, 45.8)).word == HELD
     assert judge(Measured(46.1, 0.2, 1), (37.5, 45.8)).word == BROKEN
