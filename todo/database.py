@@ -52,6 +52,8 @@ class Pool:
         self._dialer = dialer
         self._health: pymysql.Connection | None = None
         self._health_lock = threading.Lock()
+        self._lent = 0
+        self._lent_lock = threading.Lock()
         self._pool = QueuePool(
             lambda: dialer.connect(credential),  # type: ignore[arg-type]
             pool_size=POOL_SIZE,
@@ -70,16 +72,24 @@ class Pool:
     @contextmanager
     def connection(self) -> Iterator[PoolProxiedConnection]:
         """Lend a connection; one that failed, or whose pool is retired, is not kept."""
-        lent = self._checkout()
+        self._count(1)
         try:
-            yield lent
-        except Exception:
-            lent.invalidate()
-            raise
-        finally:
-            if self.retired and lent.is_valid:
+            lent = self._checkout()
+            try:
+                yield lent
+            except Exception:
                 lent.invalidate()
-            lent.close()
+                raise
+            finally:
+                if self.retired and lent.is_valid:
+                    lent.invalidate()
+                lent.close()
+        finally:
+            self._count(-1)
+
+    def _count(self, change: int) -> None:
+        with self._lent_lock:
+            self._lent += change
 
     def _checkout(self) -> PoolProxiedConnection:
         """Take a connection that the server has not closed; after its restart, none is left."""
@@ -110,8 +120,11 @@ class Pool:
 
     @property
     def busy(self) -> int:
-        """How many connections are lent right now."""
-        return self._pool.checkedout()
+        """How many connections are lent right now.
+
+        Not `checkedout()`: `dispose` makes it forget what is lent, and fall below zero when that returns.
+        """
+        return self._lent
 
     def retire(self) -> None:
         """Close the idle connections; busy ones close when they come back."""
