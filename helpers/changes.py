@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from helpers.lab import Lab
 
 # Which services read a section of lab/topology.yaml, and so are started anew when it changes.
-READERS = {"check": ("mysql", "todo"), "todo": ("todo",), "vault": ("vault",)}
+READERS = {
+    "check": ("mysql", "todo"),
+    "database": ("lease", "todo"),
+    "todo": ("todo",),
+    "vault": ("vault",),
+}
 KEY = "changed"  # in lab.json: what a kernel that died in the middle has left changed
 
 
@@ -26,7 +31,8 @@ KEY = "changed"  # in lab.json: what a kernel that died in the middle has left c
 def changed(lab: Lab, section: str, **settings: Any) -> Iterator[None]:
     """Run the lab with other settings of one section of `lab/topology.yaml`, then put them back.
 
-    Sections: `check`, `todo`, `vault`. Programs that read it are started anew, on the way in and out.
+    Sections: `check`, `database` (its `lease`), `todo`, `vault`. Programs that read it are started anew, on
+    the way in and out. Changes of different sections may be nested.
     Raises `LabError` for a section or a setting that does not exist.
     """
     known = lab.topology.raw.get(section)
@@ -35,14 +41,19 @@ def changed(lab: Lab, section: str, **settings: Any) -> Iterator[None]:
     if unknown := [name for name in settings if name not in known]:
         raise LabError(f"{section} has no setting {unknown[0]!r}; it has {', '.join(known)}.")
     words = ", ".join(f"{section}.{name} = {value}" for name, value in settings.items())
-    lab.home.remember(**{KEY: {"section": section, "owner": os.getpid()}})
+    before, outer = lab.topology.raw, lab.home.settings.get(KEY)
+    sections = [*(outer["sections"] if outer else []), section]
+    lab.home.remember(**{KEY: {"sections": sections, "owner": os.getpid()}})
     try:
         with lab.step(words):
-            _use(lab, {**lab.topology.raw, section: {**known, **settings}})
+            _use(lab, {**before, section: {**known, **settings}})
             apply(lab, section)
         yield
     finally:
-        restore(lab)
+        with lab.step(f"{section} as before"):
+            _use(lab, before)
+            apply(lab, section)
+        lab.home.remember(**{KEY: outer})
 
 
 def restore_orphaned(lab: Lab) -> None:
@@ -53,11 +64,11 @@ def restore_orphaned(lab: Lab) -> None:
 
 
 def restore(lab: Lab) -> None:
-    """Put back what `changed` changed."""
-    section = lab.home.settings[KEY]["section"]
-    with lab.step(f"{section} as lab/topology.yaml has it"):
-        _use(lab, load(lab.driver.name, lab.topology.network).raw)
-        apply(lab, section)
+    """Put back everything that `changed` changed."""
+    _use(lab, load(lab.driver.name, lab.topology.network).raw)
+    for section in lab.home.settings[KEY]["sections"]:
+        with lab.step(f"{section} as lab/topology.yaml has it"):
+            apply(lab, section)
     lab.home.remember(**{KEY: None})
 
 
@@ -73,6 +84,10 @@ def apply(lab: Lab, section: str) -> None:
         for node in lab.topology.of("mysql"):
             lab.consul(node.name).agent.service.deregister("mysql")
             nodes.register_database(lab, node)
+    if "lease" in services:
+        database = lab.topology.raw["database"]
+        role = f"{database['mount']}/roles/{database['role']}"
+        lab.active_vault().write_data(role, data={"default_ttl": f"{database['lease']}s"})
     if "vault" in services:
         # The leader last: it goes only once, and everybody has the new setting.
         names = [node.name for node in lab.topology.of("vault")]
