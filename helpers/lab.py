@@ -155,8 +155,8 @@ class Lab:
     def resolve(self, text: str) -> list[Target]:
         """Return what a target means at this moment.
 
-        `todo0` (its service), `todo0:agent`, `vault.leader`, `vault.standby`, `todo.any`, `todo.all`
-        (every passing instance), or `all`.
+        `todo0` (its service), `todo0:agent`, `vault.leader`, `vault.standby`, `vault.all`,
+        `todo.any`, `todo.all` (every passing instance), or `all`.
         Raises `LabError` when it is unknown or nobody has that role.
         """
         match text:
@@ -169,6 +169,8 @@ class Lab:
                     word = "leads" if wanted == "active" else "stands by"
                     raise LabError(f"No Vault {word} at the moment; `lab status` shows why.")
                 return found[:1]
+            case "vault.all":
+                return [Target(node.name, "vault") for node in self.topology.of("vault")]
             case "todo.any" | "todo.all":
                 names = sorted(deploy.passing_instances(self))
                 if not names:
