@@ -83,6 +83,7 @@ def choose(records: Records, hit: Sequence[Case], found: Sequence[Finding] = ())
     services = {case.service for case in hit}
     nodes = {node for case in hit for node in case.nodes}
     changed = _changed(records)
+    failed = set(lanes(records.samples[records.samples["state"] == "down"]))
     vantage = _vantage(records, nodes)
     wanted: list[Lane] = [USER_LANE["todo"], Lane("todo", "host", "todo", "rw-retry")]
     if services & {"vault", "consul"} or USER_LANE["vault"] in changed:
@@ -91,7 +92,7 @@ def choose(records: Records, hit: Sequence[Case], found: Sequence[Finding] = ())
     for lane in known:
         if lane.source == "consul_catalog" and lane.vantage == vantage:
             own = lane.check in about or (lane.check == "todo" and services & {"mysql"})
-            if own or (lane.check == "serfHealth" and lane in changed):
+            if own or (lane.check == "serfHealth" and lane in failed):
                 wanted.append(lane)
         elif lane.source == "consul_leader" and "consul" in services and lane.vantage == vantage:
             wanted.append(lane)
@@ -165,7 +166,8 @@ def _drawn(records: Records, hit: Sequence[Case], found: Sequence[Finding], rows
     panels.shares(body, records, table, rows, hit, 0.0)
     marks = panels.brackets(body, found, rows, 0.0)
     body.tick_params(axis="x", labelbottom=False)
-    users = [lane for lane in rows.lanes if style.group(lane) == 0] or [USER_LANE["todo"]]
+    users = [lane for lane in rows.lanes if style.group(lane) == 0 and lane.check in ("rw", "write", "creds")]
+    users = users or [USER_LANE["todo"]]
     panels.latency(below, records, users, 0.0)
     below.set_ylabel("latency, ms", size=TEXT)
     below.set_xlabel("seconds since the start of the run", size=TEXT)
@@ -250,7 +252,8 @@ _FIRST = (
 def headline(records: Records, found: Sequence[Finding]) -> str:
     """Return the sentence that states the result of a run."""
     name = str(records.info.get("title") or (found[0].case.label if found else "a quiet run"))
-    if not name.split()[0].rstrip("'s")[-1:].isdigit():  # a node's name stays as it is
+    nodes = set(records.samples["target"].astype(str).str.partition(":")[0])
+    if name.split()[0].rstrip(":").removesuffix("'s") not in nodes:  # a node's name stays as it is
         name = name[:1].upper() + name[1:]
     ranked = sorted(
         (each for each in found if each.quantity.name in _FIRST), key=lambda e: _FIRST.index(e.quantity.name)

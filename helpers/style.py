@@ -71,8 +71,10 @@ def title(lane: Lane) -> str:
     node = lane.target.partition(":")[0]
     match lane.source:
         case "todo":
-            through = {"rw-retry": ", with a retry", "ledger": " for good"}.get(lane.check, "")
-            return f"a todo is written{through}" if lane.target == "todo" else f"{node} itself"
+            through = {"rw-retry": "with one retry", "ledger": "a todo that stays"}
+            if lane.check in through:
+                return through[lane.check]
+            return "a todo is written" if lane.target == "todo" else f"{node} itself"
         case "secret":
             return "a secret is written" if lane.target == "vault" else f"a secret at {node}"
         case "credential":
