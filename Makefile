@@ -29,8 +29,8 @@ test-fast: setup  ## set up, then the tests that need no lab: about a minute
 	$(OURS) -m pytest tests/unit
 
 bench: setup  ## set up, then measure: how fast the lab starts, what rotation costs
-	$(OURS) -m pytest tests/bench -s
+	@set -e; for script in tests/bench/*.py; do echo "== $$script"; $(OURS) "$$script"; done
 
 clean:      ## end the lab, remove .lab, out/ and .venv; the programs' cache stays
-	@if [ -x $(OURS) ] && [ -d .lab ]; then $(OURS) -m helpers.cli down --purge; fi
+	@if [ -x $(OURS) ] && [ -d .lab ]; then .venv/bin/lab down --purge; fi
 	rm -rf out .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache *.egg-info

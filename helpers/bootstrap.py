@@ -169,7 +169,9 @@ def install_packages(uv: Path) -> None:
     """Install what the lock names, each file checked against its hash, and the project itself."""
     say("· packages of requirements.lock (10 to 60 s the first time)")
     target = ["--python", PYTHON]
-    follow([uv, "pip", "install", *target, "--require-hashes", "-r", LOCK])
+    # Compiled now, since some machines (containers above all) forbid Python to do it later, and
+    # todo would then take three times as long to start.
+    follow([uv, "pip", "install", *target, "--require-hashes", "--compile-bytecode", "-r", LOCK])
     run([uv, "pip", "install", "--quiet", *target, "--no-deps", "--no-build-isolation", "-e", "."])
 
 

@@ -138,7 +138,7 @@ def unanswered(answer: object) -> bool:
 def _stub() -> None: ...
 
 
-def _shape(function: Callable[..., Any]) -> list[tuple[str, Any]]:
+def _shape(function: FunctionType | Callable[[], None]) -> list[tuple[str, Any]]:
     """Return what a function does; a docstring, which does nothing, makes no difference."""
     return [(step.opname, step.argval) for step in dis.get_instructions(function)]
 
