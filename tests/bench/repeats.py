@@ -1,0 +1,93 @@
+"""Every fault many times: is what is measured always in what the protocols allow?
+
+    python tests/bench/repeats.py [SHORT] [LONG]     runs of each short and each 40-second fault (10, 3)
+
+Prints a row per fault and time: allowed, how many runs, how many inside, least, median, greatest. Each
+injection waits a random part of a check's interval, so that the check's phase is drawn and not chosen.
+The lab is that of LAB_HOME, and is healthy again at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import sys
+import time
+from collections import defaultdict
+
+from helpers import Lab
+from helpers.verdict import findings
+
+SHORT = [
+    ("stop", "todo0", 4.0),
+    ("kill", "todo0", 7.0),
+    ("pause", "todo0", 8.0),
+    ("maintenance", "todo0", 3.0),
+    ("kill", "todo0:agent", 13.0),
+    ("power_off", "todo0", 13.0),
+    ("step_down", "vault.leader", 4.0),
+    ("stop", "vault.leader", 4.0),
+    ("seal", "vault.leader", 4.0),
+    ("kill", "vault.standby", 7.0),
+    ("stop", "mysql", 7.0),
+    ("kill", "mysql", 7.0),
+    ("pause", "mysql", 9.0),
+]
+LONG = [
+    ("kill", "vault.leader", 49.0),
+    ("power_off", "vault.leader", 30.0),
+    ("stop", "consul", 20.0),
+]
+Row = tuple[str, str, str]
+
+
+def once(
+    lab: Lab, fault: str, target: str, seconds: float
+) -> dict[Row, tuple[tuple[float, float], float | None]]:
+    """Do one run and return, for each judged time, what is allowed and what was measured."""
+    with lab.record(f"{target}: {fault}") as run:
+        run.steady(4)
+        time.sleep(random.uniform(0, lab.topology.raw["check"]["interval"]))
+        run.inject(fault, target)
+        run.observe(seconds)
+    assert run.records is not None
+    return {
+        (fault, target, each.quantity.words): (each.allowed, each.measured.value if each.measured else None)
+        for each in findings(run.records)
+        if each.allowed is not None
+    }
+
+
+def main() -> int:
+    """Run everything; return 1 when a number lies outside of its interval."""
+    counts = [int(word) for word in sys.argv[1:]] or [10, 3]
+    short, long = counts[0], counts[-1]
+    lab = Lab.at("deployed")
+    allowed: dict[Row, tuple[float, float]] = {}
+    measured: dict[Row, list[float | None]] = defaultdict(list)
+    plan = [(*fault, short) for fault in SHORT] + [(*fault, long) for fault in LONG]
+    for fault, target, seconds, count in plan:
+        for _ in range(count):
+            for row, (interval, value) in once(lab, fault, target, seconds).items():
+                allowed[row] = interval
+                measured[row].append(value)
+                print(json.dumps([*row, *interval, value]), flush=True)
+    words = f"{'fault':34} {'time':30} {'allowed, s':>12} {'n':>3} {'in':>3}"
+    print(f"\n{words} {'least':>6} {'median':>6} {'most':>6}")
+    outside = 0
+    for row, values in measured.items():
+        lo, hi = allowed[row]
+        numbers = [value for value in values if value is not None]
+        inside = sum(lo <= value <= hi for value in numbers)
+        outside += len(values) - inside
+        spread = (
+            f"{min(numbers):6.2f} {statistics.median(numbers):6.2f} {max(numbers):6.2f}" if numbers else "–"
+        )
+        name = f"{row[1]}: {row[0]}"
+        print(f"{name:34} {row[2]:30} {f'{lo:g}–{hi:g}':>12} {len(values):3} {inside:3} {spread}")
+    return 1 if outside else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
