@@ -37,7 +37,7 @@ def _table() -> pd.DataFrame:
 
 @exercise(
     "4.1",
-    "who was it",
+    "who was it?",
     hint="Two conditions on two columns, joined by `&`, each in parentheses; then the column `user`.",
     right="a moment in an overlap has two names of one instance.",
     wrong=[
@@ -76,7 +76,7 @@ def valid_then(answer: object) -> str | None:
 
 @exercise(
     "4.2",
-    "how long a lease",
+    "how long a lease?",
     hint="The next credential comes at 55 to 70 % of the lease, any point as likely as another. On average?",
     right="600 s are 62.5 % of 960 s. The longest pause is then 11.2 minutes, the shortest 8.8.",
     wrong=[600, 375, 10, "10m"],
