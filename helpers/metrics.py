@@ -256,8 +256,10 @@ def removed_though_healthy(case: Case, node: str) -> float:
     running = _process(case, node)
     running = running[is_up(running)]
     service, gossip = _catalog(case, node, case.service), _catalog(case, node, "serfHealth")
-    by_service = both(running, service[is_out(service)], case.begin, case.end)
-    return max(by_service, both(running, gossip[is_out(gossip)], case.begin, case.end))
+    service, gossip = service[is_out(service)], gossip[is_out(gossip)]
+    by_service = both(running, service, case.begin, case.end)
+    by_gossip = both(running, gossip, case.begin, case.end)
+    return max(by_service, by_gossip, by_service + by_gossip - both(service, gossip, case.begin, case.end))
 
 
 def hops(case: Case) -> pd.DataFrame:

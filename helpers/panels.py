@@ -271,6 +271,7 @@ def place(
 #: marker and colour of the good answers, marker of the failed ones; never the colour alone
 _POINTS = {
     "todo": (".", style.BLUE, "x"),
+    "retry": ("o", style.PURPLE, "+"),
     "secret": ("^", style.ORANGE, "+"),
     "credential": ("s", style.PURPLE, "1"),
 }
@@ -284,8 +285,9 @@ def latency(ax: Axes, records: Records, lanes: Sequence[Lane], zero: float) -> N
         rows = lane.of(records.samples)
         rows = rows[rows["done"].notna() & (rows["state"] != "unknown")]
         took = ((rows["done"] - rows["sent"]) * 1000).clip(lower=0.1)
-        good, (dot, color, cross) = rows["state"] == "up", _POINTS[lane.source]
-        name = {"todo": "todo", "secret": "secret", "credential": "credential"}[lane.source]
+        kind = "retry" if lane.check == "rw-retry" else lane.source
+        good, (dot, color, cross) = rows["state"] == "up", _POINTS[kind]
+        name = "with one retry" if kind == "retry" else kind
         size = 16 if dot == "." else 9
         ax.scatter(
             rows["sent"][good] - zero, took[good], marker=dot, s=size, color=color, lw=0,
