@@ -121,8 +121,9 @@ def _known(records: Records) -> list[Lane]:
 
 
 def _changed(records: Records) -> set[Lane]:
-    """The lanes that did not say one thing all the time."""
+    """The lanes that did not say one thing all the time; what the recorder itself missed says nothing."""
     samples = records.samples
+    samples = samples[~samples["raw"].isin(["missed", "ended"])]
     said = samples.groupby(LANE, observed=True)[["state", "raw"]].nunique()
     return {Lane(*map(str, lane)) for lane in said[(said["state"] > 1) | (said["raw"] > 1)].index}
 
@@ -166,7 +167,11 @@ def _drawn(records: Records, hit: Sequence[Case], found: Sequence[Finding], rows
     panels.shares(body, records, table, rows, hit, 0.0)
     marks = panels.brackets(body, found, rows, 0.0)
     body.tick_params(axis="x", labelbottom=False)
-    users = [lane for lane in rows.lanes if style.group(lane) == 0 and lane.check in ("rw", "write", "creds")]
+    users = [
+        lane
+        for lane in rows.lanes
+        if style.group(lane) == 0 and lane.check in ("rw", "rw-retry", "write", "creds")
+    ]
     users = users or [USER_LANE["todo"]]
     panels.latency(below, records, users, 0.0)
     below.set_ylabel("latency, ms", size=TEXT)
