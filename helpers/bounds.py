@@ -87,7 +87,7 @@ def for_fault(config: Config, fault: str, hit: str, lasts: float | None = None) 
     if hit == "all":
         return {}
     if hit == "consul":
-        return _server_away(config) if fault in ("stop", "kill", "power_off", "pause") else {}
+        return _server_away(config, lasts) if fault in ("stop", "kill", "power_off", "pause") else {}
     if fault == "maintenance":
         return {"detected": at_once("the agent adds a failing check and syncs it"), "lost": NOTHING}
     if hit in ("agent", "vault.leader:agent") or fault in ("power_off", "leave"):
@@ -231,29 +231,31 @@ def _node_lost(fault: str, hit: str, config: Config) -> dict[str, Bound]:
     return out
 
 
-def _server_away(config: Config) -> dict[str, Bound]:
+def _server_away(config: Config, lasts: float | None = None) -> dict[str, Bound]:
     """The only Consul server: discovery has no answer at once, and so have Vault's writes.
 
     The leader keeps reading for `monitor_retries` × `monitor_pause`. Measured: lost at
     10.0–10.8 s with `raft_multiplier` 1, 8.8 s with 5; never when the server was back after 5 s
     in 7 of 9. The reference said that a short outage costs the data plane nothing: it does, its
-    writes fail from the first moment although its health stays 200.
+    writes fail from the first moment although its health stays 200. A server that is back before the
+    monitor's patience ends says nothing about `leader_lost`.
     """
     first, last = (
         (config.monitor_retries - 1) * config.monitor_pause,
         config.monitor_retries * config.monitor_pause,
     )
-    return {
+    lost = Bound(
+        first,
+        last + config.handover + ALLOWANCE,
+        f"{config.monitor_retries} × {config.monitor_pause:g} (lock monitor), the first at once;"
+        f" + {config.handover:g} (it steps down) + {ALLOWANCE:g}",
+        "Vault physical/consul, Consul api/lock.go; measured 8.8–10.8",
+    )
+    found = {
         "dns_silent": at_once("an agent without a server answers SERVFAIL"),
         "writes_fail": at_once("Vault's storage is Consul's key-value store"),
-        "leader_lost": Bound(
-            first,
-            last + config.handover + ALLOWANCE,
-            f"{config.monitor_retries} × {config.monitor_pause:g} (lock monitor), the first at once;"
-            f" + {config.handover:g} (it steps down) + {ALLOWANCE:g}",
-            "Vault physical/consul, Consul api/lock.go; measured 8.8–10.8",
-        ),
     }
+    return found if lasts is not None and lasts <= lost.hi else found | {"leader_lost": lost}
 
 
 def after_heal(config: Config, fault: str, hit: str, lasted: float) -> dict[str, Bound]:

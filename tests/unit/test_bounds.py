@@ -167,6 +167,8 @@ def test_the_leader_after_a_long_outage_of_the_server(
 def test_a_short_outage_of_the_server_has_another_bound() -> None:
     short = after_heal(Config(), "stop", "consul", 5)
     assert "leader_again" not in short  # usually it was never lost
+    assert "leader_lost" not in for_fault(Config(), "stop", "consul", lasts=5)
+    assert "leader_lost" in for_fault(Config(), "stop", "consul", lasts=20)
     assert all(value in short["secret_again"] for value in (0.1, 0.6, 3.9, 20.1))
     assert 40 not in short["secret_again"]
 
