@@ -124,6 +124,13 @@ def _database(fault: str, config: Config) -> dict[str, Bound]:
     A frozen MySQL still passes its own check: the kernel accepts connections in its place. Only
     the deep checks see it, and they take out every todo; with shallow ones Consul goes on naming them.
     """
+    if fault == "restart":
+        hi = config.start + config.check_interval + config.check_timeout + ALLOWANCE
+        formula = (
+            f"0 … {config.start:g} (start), + {config.check_interval:g} (interval) + {config.check_timeout:g}"
+            f" (time-out) if all deep checks met the gap, + {ALLOWANCE:g}"
+        )
+        return {"outage": Bound(0, hi, formula, "measured 0.4–0.9; a check in the gap takes a todo out")}
     if fault not in ("stop", "kill", "pause"):
         return {}
     out = {}
