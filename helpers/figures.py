@@ -101,8 +101,10 @@ def choose(records: Records, hit: Sequence[Case], found: Sequence[Finding] = ())
     wanted += [k for k in known if k.source == "dns" and k.target in asked and k in changed]
     if services & {"vault", "consul"}:
         wanted += [lane for lane in known if lane.source == "vault"]
-    if "todo" in services:
-        wanted += [k for k in known if k.source == "todo" and k.check == "rw" and k.target in nodes]
+    # Without discovery the instances themselves are what a client that knows an address still reaches.
+    direct = {k.target for k in known if k.source == "todo"} if "consul" in services else nodes
+    if services & {"todo", "consul"}:
+        wanted += [k for k in known if k.source == "todo" and k.check == "rw" and k.target in direct]
     gone = [lane for lane in known if lane.source == "process" and lane in changed]
     spoken = {lane.target for lane in wanted if lane.source == "vault"}
     wanted += [k for k in gone if k.target.partition(":")[0] in nodes - spoken or k.target.endswith("agent")]
