@@ -271,3 +271,7 @@ def main() -> None:
             raise
         typer.echo("Interrupted; `lab heal` repairs what was left half done.", err=True)
         sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()
