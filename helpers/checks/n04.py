@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from secrets import token_hex
+
 import hvac
 import pandas as pd
 
 from helpers import audit
 from helpers.exercises import exercise
 from helpers.lab import Lab
-
-INSTANCE = "exercise"
 
 
 def _table() -> pd.DataFrame:
@@ -116,7 +117,8 @@ def start_by_hand(answer: object) -> str | None:
     vault = lab.active_vault()
     approle = vault.auth.approle
     role_id = approle.read_role_id("todo")["data"]["role_id"]
-    wrapped = approle.generate_secret_id("todo", metadata={"instance": INSTANCE}, wrap_ttl="60s")
+    instance = f"exercise-{token_hex(4)}"  # an earlier call's credential must not count for this one
+    wrapped = approle.generate_secret_id("todo", metadata={"instance": instance}, wrap_ttl="60s")
     accessor = wrapped["wrap_info"]["wrapped_accessor"]
     token = wrapped["wrap_info"]["token"]
     try:
@@ -128,26 +130,22 @@ def start_by_hand(answer: object) -> str | None:
         else:
             return "the voucher is still good: unwrap it with sys.unwrap."
         issued = audit.credentials(audit.read(lab), lease=lab.topology.raw["database"]["lease"])
-        mine = issued[issued["instance"] == INSTANCE]
+        mine = issued[issued["instance"] == instance]
         if mine.empty:
             return "the voucher is used up, but nobody who logged in with it asked for a credential."
         if user != mine["user"].iloc[-1]:
             return "a credential was issued to you; return its user name, as Vault's answer has it."
     finally:
-        _leave_nothing(vault, lab, accessor)
+        _leave_nothing(vault, lab, instance, accessor)
     return None
 
 
-def _leave_nothing(vault: hvac.Client, lab: Lab, accessor: str) -> None:
+def _leave_nothing(vault: hvac.Client, lab: Lab, instance: str, accessor: str) -> None:
     """Destroy the check's secret id and end the login that was made with it."""
     for entry in audit.read(lab):
         logged_in = (entry.get("response") or {}).get("auth") or {}
-        if logged_in.get("metadata", {}).get("instance") == INSTANCE:
-            try:
+        if logged_in.get("metadata", {}).get("instance") == instance:
+            with suppress(hvac.exceptions.VaultError):  # the function may have ended its login itself
                 vault.auth.token.revoke_accessor(logged_in["accessor"])
-            except hvac.exceptions.VaultError:  # of an earlier call, and gone
-                continue
-    try:
+    with suppress(hvac.exceptions.VaultError):
         vault.auth.approle.destroy_secret_id_accessor("todo", accessor)
-    except hvac.exceptions.VaultError:
-        return
