@@ -50,6 +50,7 @@ class NetnsDriver(LocalDriver):
         self._refuse_unfit_machine()
         self.clear_strays(say)
         if self._remains():
+            self._refuse_inhabited()
             say("found the network of a lab that was not taken down; removing it")
             self._remove_network()
         try:
@@ -103,6 +104,16 @@ class NetnsDriver(LocalDriver):
         return Path(f"/sys/class/net/{BRIDGE}").exists() or any(
             Path(f"/run/netns/{PREFIX}{node}").exists() for node in self.topology.nodes
         )
+
+    def _refuse_inhabited(self) -> None:
+        """Leave another lab's network alone: one with processes in it is in use."""
+        for node in self.topology.nodes:
+            pids = _run("ip", "netns", "pids", f"{PREFIX}{node}", check=False).stdout.split()
+            if pids:
+                raise LabError(
+                    f"The addresses {self.topology.network}.0/24 are in use by another lab "
+                    f"(process {pids[0]} on {node}); take that one down first: one lab of this driver runs at a time."
+                )
 
     def _remove_network(self) -> None:
         for node in self.topology.nodes:

@@ -1,0 +1,43 @@
+"""Tests of the netns driver: a lab of its own in network namespaces; needs Linux and root."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from helpers import Lab
+
+
+def network() -> str:
+    """Return what of the lab's network is on this machine: links, namespaces, routes."""
+    parts = [["ip", "-br", "link"], ["ip", "netns"], ["ip", "route", "show", "table", "all"]]
+    shown = [subprocess.run(part, capture_output=True, text=True, check=True).stdout for part in parts]
+    lines = "".join(shown).splitlines()
+    return "\n".join(line for line in lines if "lab" in line or "v-" in line or "172.20.20" in line)
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A deployed lab in namespaces; nothing of it is left afterwards."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("network namespaces need Linux and root")
+    before = network()
+    home: Path = tmp_path_factory.mktemp("netns") / "lab"
+    os.environ.update(LAB_HOME=str(home), LAB_DRIVER="netns")
+    lab = Lab.at("deployed")
+    yield lab
+    lab.down(purge=True)
+    assert network() == before, "the lab left something of its network behind"
+    assert not home.exists()
+
+
+@pytest.fixture(autouse=True)
+def healed(lab: Lab) -> Iterator[None]:
+    """Repair after each test."""
+    yield
+    lab.reach("deployed", quiet=True)
