@@ -111,8 +111,8 @@ class NetnsDriver(LocalDriver):
             pids = _run("ip", "netns", "pids", f"{PREFIX}{node}", check=False).stdout.split()
             if pids:
                 raise LabError(
-                    f"The addresses {self.topology.network}.0/24 are in use by another lab "
-                    f"(process {pids[0]} on {node}); take that one down first: one lab of this driver runs at a time."
+                    f"{self.topology.network}.0/24 is in use by another lab (process {pids[0]} on {node}); "
+                    "take that one down first: one lab of this driver runs at a time."
                 )
 
     def _remove_network(self) -> None:
