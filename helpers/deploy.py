@@ -42,7 +42,7 @@ def migrate(lab: Lab) -> None:
         check=False,
     )
     log = lab.home.folder("logs") / "todo-migrate.log"
-    log.write_text(done.stdout + done.stderr)
+    write_private(log, done.stdout + done.stderr)
     if done.returncode:
         last = ((done.stdout + done.stderr).strip().splitlines() or ["it said nothing"])[-1]
         raise LabError(f"The migration failed: {last} (log: {log})")

@@ -112,6 +112,7 @@ class LocalDriver:
             text=True,
             timeout=30,
             start_new_session=True,
+            umask=0o077,  # its own `umask` comes after it has made its log
             check=False,
         )
         if done.returncode:
