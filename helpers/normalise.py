@@ -2,6 +2,8 @@
 
     python -m helpers.normalise [--execute] [--check] notebooks/*.ipynb
 
+The folded solutions are written anew from their files, so that the two cannot differ.
+
 What goes: execution timestamps, the kernel's and the editor's own metadata, the exact Python
 version. What stays: cell ids, tags, outputs, alternative texts. Prompts count from 1. The same
 notebook normalised twice is the same file, so a diff shows what an author changed.
@@ -59,6 +61,33 @@ def figures(notebook: Any) -> list[tuple[str, int, str | None]]:
                 alt = output.get("metadata", {}).get("image/png", {}).get("alt")
                 found.append((cell.id, len(base64.b64decode(picture)), alt))
     return found
+
+
+def folded(number: str, solutions: Path) -> str:
+    """Return the Markdown of an exercise's folded solution, made from its file.
+
+    Raises `LabError` unless the folder has exactly one file for the number.
+    """
+    chapter, item = number.split(".")
+    pattern = f"{int(chapter):02d}-{item}-*.py"
+    found = sorted(solutions.glob(pattern))
+    if len(found) != 1:
+        raise LabError(f"Exercise {number} needs one file solutions/{pattern}, and there are {len(found)}.")
+    code = found[0].read_text(encoding="utf-8").strip()
+    link = f"[solutions/{found[0].name}](solutions/{found[0].name})"
+    return (
+        f"<details><summary>Solution of {number}</summary>\n\n"
+        f"The file {link}:\n\n```python\n{code}\n```\n\n</details>"
+    )
+
+
+def refold(notebook: Any, solutions: Path) -> Any:
+    """Write every folded solution of a notebook anew, in place; return the notebook."""
+    for cell in notebook.cells:
+        heading = re.match(r"<details><summary>Solution of (\d+\.\d+)</summary>", cell.source)
+        if cell.cell_type == "markdown" and heading:
+            cell.source = folded(heading[1], solutions)
+    return notebook
 
 
 def _cell_id(found: str | None, position: int, taken: set[str]) -> str:
@@ -149,7 +178,7 @@ def main(
             notebook = parsed(found)
             if run:
                 notebook = execute(path)
-            wanted = text(normalised(notebook))
+            wanted = text(refold(normalised(notebook), path.parent / "solutions"))
         except LabError as error:
             print(f"{path.name}: {error}", file=sys.stderr)
             raise typer.Exit(1) from None

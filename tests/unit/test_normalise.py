@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from helpers import normalise
 from helpers.errors import LabError
-from helpers.normalise import FIGURE_LIMIT, figures, normalised, text
+from helpers.normalise import FIGURE_LIMIT, figures, folded, normalised, refold, text
 
 
 def picture(size: int = 10, alt: str | None = "a line that rises") -> Any:
@@ -116,6 +116,27 @@ def test_the_original_is_left_alone() -> None:
     assert original.cells[1].execution_count == 7
 
 
+def test_folded_solutions_come_from_their_files(tmp_path: Path) -> None:
+    (tmp_path / "42-1-sum.py").write_text('"""Exercise 42.1: a sum."""\n\nanswer = 4\n')
+    old = "<details><summary>Solution of 42.1</summary>\n\nanswer = 5\n\n</details>"
+    made = new_notebook(cells=[new_markdown_cell(old), new_markdown_cell("text")])
+    refold(made, tmp_path)
+    assert made.cells[0].source == (
+        "<details><summary>Solution of 42.1</summary>\n\n"
+        "The file [solutions/42-1-sum.py](solutions/42-1-sum.py):\n\n"
+        '```python\n"""Exercise 42.1: a sum."""\n\nanswer = 4\n```\n\n</details>'
+    )
+    assert made.cells[1].source == "text"
+
+
+@pytest.mark.parametrize("files", [[], ["42-1-sum.py", "42-1-other.py"]])
+def test_a_solution_has_one_file(tmp_path: Path, files: list[str]) -> None:
+    for name in files:
+        (tmp_path / name).touch()
+    with pytest.raises(LabError, match=f"there are {len(files)}"):
+        folded("42.1", tmp_path)
+
+
 # ---- the command ----------------------------------------------------------------------------
 
 
@@ -130,7 +151,9 @@ def command() -> Any:
 
 def test_the_command_writes_in_place(command: Any, tmp_path: Path) -> None:
     file = tmp_path / "42-title.ipynb"
-    nbformat.write(notebook(), file)
+    made = notebook()
+    made.cells[1].id = "sum"  # nbformat warns about the id that is there twice
+    nbformat.write(made, file)
     assert command("--check", file).exit_code == 1
     assert command(file).exit_code == 0
     assert command("--check", file).exit_code == 0

@@ -63,6 +63,14 @@ def test_after_a_failure_only_cleanup_runs(folder: Path) -> None:
     assert "never\n" not in printed
 
 
+def test_a_dead_kernel_is_noticed_at_once(folder: Path) -> None:
+    path = write(folder, "04-dies", new_code_cell("import os; os._exit(1)"), new_code_cell("1"))
+    outcome = run_notebook(path)
+    assert outcome.failure is not None
+    assert outcome.failure.endswith("its kernel died.")
+    assert outcome.seconds < 60  # nbclient looks every few seconds; the cell's own limit is minutes
+
+
 def test_one_failure_does_not_stop_the_rest(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(folder, "02-third", new_code_cell("1"))
     out = folder / "out"
