@@ -69,7 +69,8 @@ def under_two_seconds(answer: object) -> str | None:
     settings = answer.records.info["config"]
     interval, timeout = settings["check_interval"], settings["check_timeout"]
     if interval + timeout >= LIMIT:
-        return f"{interval:g} s + {timeout:g} s = {interval + timeout:g} s at worst; that is not under {LIMIT:g} s."
+        worst = f"{interval:g} s + {timeout:g} s = {interval + timeout:g} s"
+        return f"{worst} at worst; that is not under {LIMIT:g} s."
     if interval < SHORTEST:
         return f"an interval of {interval:g} s asks more often than needed; {SHORTEST:g} s is the shortest."
     if answer.records.info.get("recorded"):
@@ -117,10 +118,10 @@ def _quiet(instances: Sequence[str], ask: Callable[[str], str]) -> str | None:
 @exercise(
     "5.3",
     "the careful client",
-    hint="Try the first in a `try`; in the `except ConnectionError` ask the second, outside of any other `try`. "
-    "What if there is only one instance?",
-    right="Two attempts, two instances. Retrying on the same one asks the dead; retrying for ever doubles the "
-    "load of a service that is in trouble already.",
+    hint="Try the first in a `try`; in the `except ConnectionError` ask the second, outside of any other "
+    "`try`. What if there is only one instance?",
+    right="Two attempts, two instances. Retrying on the same one asks the dead; retrying for ever adds to "
+    "the load of a service that is in trouble already.",
     wrong=[_impatient, _stubborn, _endless, _quiet, 2],
 )
 def careful_client(answer: Client) -> str | None:
