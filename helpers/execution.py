@@ -18,7 +18,7 @@ from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernel
 
 CLEANUP = "cleanup"
 # A cell's ceiling in seconds: the slowest experiment watches a cluster for about 90 s, and a
-# machine under load may take twice that. tests/conftest.py uses the same number.
+# machine under load may take twice that. conftest.py uses the same number.
 CELL_TIMEOUT = 240
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -48,7 +48,6 @@ def environment() -> dict[str, str]:
     return {
         **os.environ,
         "CI": "1",
-        "NO_COLOR": "1",
         "PATH": path if scripts in path.split(os.pathsep) else scripts + os.pathsep + path,
     }
 
