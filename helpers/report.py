@@ -10,6 +10,7 @@ that failed, the log of the failing cell and the lab's own logs.
 
 from __future__ import annotations
 
+import html
 import re
 import shutil
 import sys
@@ -22,6 +23,7 @@ import nbformat
 import typer
 from markupsafe import Markup
 from nbconvert import HTMLExporter
+from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from rich.console import Console
 
@@ -75,6 +77,40 @@ def title(notebook: Any) -> str:
     return heading[1] if heading else "untitled"
 
 
+def anchor(heading: str) -> str:
+    """Return the anchor that code hosts give a heading, from its HTML."""
+    text = html.unescape(re.sub(r"<[^>]+>", "", heading)).strip().lower()
+    return re.sub(r"\s", "-", re.sub(r"[^\w\s-]", "", text))
+
+
+def placed(body: str, name: str) -> Markup:
+    """Return a notebook's or a text's HTML with anchors of its own and links that stay on the page.
+
+    `body` comes from nbconvert, which has escaped and cleaned it.
+    """
+    body = re.sub(r'<a class="anchor-link".*?</a>', "", body)
+    body = re.sub(r' id="[^"]*"', "", body)
+    body = re.sub(
+        r"<h([1-6])[^>]*>(.*?)</h\1>",
+        lambda found: f'<h{found[1]} id="{name}--{anchor(found[2])}">{found[2]}</h{found[1]}>',
+        body,
+        flags=re.DOTALL,
+    )
+    body = re.sub(r'<a href="solutions/[^"]*">(.*?)</a>', r"\1", body)  # its text is folded below
+    body = re.sub(r'href="#([^"]+)"', rf'href="#{name}--\1"', body)
+    body = re.sub(r'href="([\w-]+)\.(?:ipynb|md)#([^"]+)"', r'href="#\1--\2"', body)
+    return Markup(re.sub(r'href="([\w-]+)\.(?:ipynb|md)"', r'href="#\1"', body))
+
+
+def texts() -> list[dict[str, Any]]:
+    """Return the texts that the notebooks link to, as sections of the page."""
+    found = []
+    for name in ("glossary", "troubleshooting"):
+        body = markdown2html((NOTEBOOKS / f"{name}.md").read_text(encoding="utf-8"))
+        found.append({"name": name, "body": placed(body, name)})
+    return found
+
+
 def page(outcomes: list[Outcome], when: datetime) -> str:
     """Return the report as HTML that needs no other file."""
     exporter = HTMLExporter(template_name="basic", exclude_input_prompt=True)
@@ -83,19 +119,18 @@ def page(outcomes: list[Outcome], when: datetime) -> str:
     entries = []
     for outcome in outcomes:
         body, _ = exporter.from_notebook_node(outcome.notebook)
-        # A link to another notebook leads to its place on this page.
-        body = re.sub(r'href="(\d\d-[\w-]+)\.ipynb(?:#[^"]*)?"', r'href="#\1"', body)
         entries.append(
             {
                 "outcome": outcome,
                 "title": title(outcome.notebook),
                 "figures": pictures(outcome),
-                "body": Markup(body),  # nbconvert has escaped and cleaned it
+                "body": placed(body, outcome.name),
             }
         )
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     return environment.from_string(TEMPLATE.read_text()).render(
         entries=entries,
+        texts=texts(),
         when=when.strftime("%Y-%m-%d %H:%M UTC"),
         total=sum(outcome.seconds for outcome in outcomes),
         failed=[outcome for outcome in outcomes if outcome.failure],

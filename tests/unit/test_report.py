@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from notebook_files import NOTEBOOKS
 
 from helpers import report
 from helpers.errors import LabError
-from helpers.execution import run_notebook
+from helpers.execution import Outcome, run_notebook
 
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 PICTURE = f"""\
@@ -96,6 +98,17 @@ def test_one_failure_does_not_stop_the_rest(folder: Path, capsys: pytest.Capture
     assert "<script" not in html
     assert 'src="http' not in html, "the page stands alone"
     assert "<link" not in html
+
+
+def test_every_link_of_the_page_leads_somewhere() -> None:
+    """The committed notebooks as a report: nothing is run."""
+    outcomes = [Outcome(path, nbformat.read(path, as_version=4), 1.0) for path in NOTEBOOKS]
+    html = report.page(outcomes, datetime(2026, 1, 2, tzinfo=UTC))
+    links = re.findall(r'href="([^"]*)"', html)
+    places = re.findall(r'\bid="([^"]*)"', html)
+    assert [link for link in links if not link.startswith(("#", "https://"))] == []
+    assert {link[1:] for link in links if link.startswith("#")} - set(places) == set()
+    assert "glossary--lease" in places
 
 
 def test_the_lab_is_told_not_to_flicker(folder: Path, tmp_path: Path) -> None:
