@@ -28,7 +28,9 @@ from helpers.showing import Showing
 if TYPE_CHECKING:
     from helpers.lab import Lab
 
-SETTLE = 2.0  # seconds of health recorded after a heal, so that the recovery's end is on the record
+SETTLE = (
+    3.0  # seconds of health recorded after a heal: longer than the catalog is silent when nothing changes
+)
 
 
 class Run(Showing):
