@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from helpers.lab import Lab
 
 SETTLE = 3.0  # seconds of health recorded at the end: longer than an unchanged catalog is silent
-    3.0  # seconds of health recorded after a heal: longer than the catalog is silent when nothing changes
-)
 
 
 class Run(Showing):
