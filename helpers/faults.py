@@ -219,7 +219,7 @@ class PowerOff(_OnPrograms):
     """A whole node: every program on it at once, the agent too.
 
     On one machine the kernel still closes the connections, so peers see a refusal and not the silence
-    of a real power cut; the `netns` and `vagrant` drivers show that.
+    of a real power cut; the `vagrant` driver, whose machines have a power of their own, shows that.
     """
 
     name = "power_off"
@@ -233,7 +233,11 @@ class PowerOff(_OnPrograms):
         return Plan(self.name, role, tuple(everything), f"{label}: {self.words}")
 
     def inject(self, lab: Lab, plan: Plan) -> None:
-        """Kill everything on the node, the service first."""
+        """Cut the machine's power, or kill everything on the node, the service first."""
+        if "power" in lab.driver.capabilities:
+            for node in plan.nodes:
+                lab.driver.power_off(node)
+            return
         for target in reversed(plan.targets):
             lab.driver.signal(target, "KILL")
 

@@ -13,7 +13,7 @@ import pymysql
 import requests
 
 from helpers import changes, clients, deploy, networks, states, vault_steps
-from helpers.drivers import Driver, Say
+from helpers.drivers import Driver, Say, vagrant
 from helpers.drivers.local import LocalDriver
 from helpers.drivers.netns import NetnsDriver
 from helpers.errors import LabError
@@ -26,7 +26,21 @@ if TYPE_CHECKING:
     from helpers.status import Status
 
 
-DRIVERS: dict[str, type[LocalDriver]] = {"local": LocalDriver, "netns": NetnsDriver}
+DRIVERS: dict[str, type[LocalDriver]] = {
+    "local": LocalDriver,
+    "netns": NetnsDriver,
+    "vagrant": vagrant.VagrantDriver,
+}
+
+
+def _network(driver: str, home: Home) -> str:
+    """Return the network of a new lab."""
+    match driver:
+        case "local":
+            return networks.claim(home)
+        case "vagrant":
+            return vagrant.network()
+    return load(driver).network
 
 
 def _print(line: str) -> None:
@@ -55,9 +69,8 @@ class Lab:
         if "driver" not in settings:
             name = wanted or "local"
             if name not in DRIVERS:
-                raise LabError(f"LAB_DRIVER is {name!r}; the drivers are {' and '.join(DRIVERS)}.")
-            network = networks.claim(home) if name == "local" else load(name).network
-            home.remember(driver=name, network=network)
+                raise LabError(f"LAB_DRIVER is {name!r}; the drivers are {', '.join(DRIVERS)}.")
+            home.remember(driver=name, network=_network(name, home))
             settings = home.settings
         elif wanted is not None and wanted != settings["driver"]:
             raise LabError(

@@ -50,6 +50,12 @@ def start(lab: Lab) -> None:
         mysql.result()
 
 
+def prepare(lab: Lab) -> None:
+    """Write what the programs read and make the database's own tables; nothing is started."""
+    write_configuration(lab)
+    _initialize_database(lab)
+
+
 def _start_agents(lab: Lab) -> None:
     """Start the server first: an agent that finds nobody to join tries again only a second later."""
     server = lab.topology.server

@@ -102,6 +102,9 @@ def heal(lab: Lab) -> None:
     wanted = lab.home.settings.get("state")
     if wanted is None:
         raise LabError("There is no lab to heal here; `lab up` makes one.")
+    if lab.driver.alive:
+        for node in lab.topology.nodes:
+            lab.driver.mend(node)
     reach(lab, wanted)
 
 

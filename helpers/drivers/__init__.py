@@ -19,7 +19,7 @@ class Driver(Protocol):
 
     name: str
     topology: Topology
-    #: What it can do beyond processes: `network` when each node has one of its own.
+    #: What it can do beyond processes: `network` and `power` when each node has one of its own.
     capabilities: frozenset[str]
 
     @property
@@ -46,6 +46,9 @@ class Driver(Protocol):
 
     def state(self, target: Target) -> str:
         """Return `running`, `paused` or `stopped`."""
+
+    def power_off(self, node: str) -> None:
+        """Take a machine's power away; `start` gives it back (capability `power`)."""
 
     def cut(self, node: str, peers: list[str]) -> None:
         """Drop everything between a node and its peers, both ways (capability `network`)."""

@@ -296,6 +296,10 @@ class LocalDriver:
     def mend(self, node: str) -> None:
         """Do nothing: there is nothing to mend."""
 
+    def power_off(self, node: str) -> None:
+        """Refuse: the nodes are processes of one machine."""
+        raise LabError("Only LAB_DRIVER=vagrant has machines with a power of their own.")
+
     # ---- the end ------------------------------------------------------------------------
 
     def down(self, say: Say) -> None:

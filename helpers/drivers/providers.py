@@ -1,0 +1,231 @@
+"""What Vagrant's providers are asked directly: is a machine there, switch it off, switch it on.
+
+`vagrant halt` takes 5 s and lets every program say goodbye, so it is no power cut. A machine's id lies where
+Vagrant keeps it: `.vagrant/machines/NODE/PROVIDER/id`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from helpers.errors import LabError
+
+
+def run(*command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
+    """Run a command whose failure the caller looks at; one that is not installed fails with code 127."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(command, 127, "", f"{command[0]} is not installed")
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:g} s")
+
+
+def _said(done: subprocess.CompletedProcess[str]) -> str:
+    return (done.stderr.strip().splitlines() or done.stdout.strip().splitlines() or ["no reason given"])[-1]
+
+
+@dataclass
+class Provider:
+    """One of Vagrant's providers; `files` is the folder in which Vagrant keeps what it knows."""
+
+    files: Path
+
+    name: ClassVar[str]
+    program: ClassVar[str]
+    words: ClassVar[str]
+
+    def usable(self) -> bool:
+        """Say whether this machine has it."""
+        return shutil.which(self.program) is not None
+
+    def refuse_unfit(self) -> None:
+        """Raise `LabError` when it cannot be used, with the remedy."""
+        if not self.usable():
+            raise LabError(
+                f"`{self.program}` is missing, so Vagrant's {self.name} cannot be used: {self.words}."
+            )
+
+    def id(self, node: str) -> str | None:
+        """Return a machine's id, or None when it was never made."""
+        try:
+            return (self.files / "machines" / node / self.name / "id").read_text().strip() or None
+        except FileNotFoundError:
+            return None
+
+    def made(self) -> list[str]:
+        """Return the nodes that have a machine."""
+        return sorted(file.parents[1].name for file in self.files.glob(f"machines/*/{self.name}/id"))
+
+    def _ask(self, *command: str) -> str:
+        done = run(*command)
+        if done.returncode:
+            raise LabError(f"`{' '.join(command[:2])}` failed: {_said(done)}.")
+        return done.stdout.strip()
+
+    def running(self, node: str) -> bool:
+        """Say whether a machine is on."""
+        raise NotImplementedError
+
+    def off(self, node: str) -> None:
+        """Cut a machine's power."""
+        raise NotImplementedError
+
+    def on(self, node: str) -> bool:
+        """Switch a machine on, and say whether that was all: a virtual machine wants `vagrant up`."""
+        return False
+
+    def ssh(self, node: str) -> list[str]:
+        """Return ssh's options for a machine; those of virtual machines are Vagrant's own."""
+        return ["-F", str(self.files / "ssh-config")]
+
+    def first_process(self, node: str) -> int | None:
+        """Return the id, on this machine, of the node's first process when processes can be seen."""
+        return None
+
+    def sweep(self, home: Path, network: str) -> None:
+        """Remove what `vagrant destroy` may have left of the lab in `home`."""
+
+
+class Docker(Provider):
+    """Containers with systemd: they share this machine's kernel and clock."""
+
+    name = "docker"
+    program = "docker"
+    words = "install Docker, or choose another by VAGRANT_DEFAULT_PROVIDER"
+
+    def usable(self) -> bool:
+        """Say whether a Docker daemon answers."""
+        return run("docker", "version", "--format", "{{.Server.Version}}", timeout=10).returncode == 0
+
+    def refuse_unfit(self) -> None:
+        """Raise `LabError` when no daemon answers."""
+        if shutil.which("docker") is None:
+            super().refuse_unfit()
+        if not self.usable():
+            raise LabError(
+                "The Docker daemon does not answer; start it (`systemctl start docker`) and try again."
+            )
+
+    def running(self, node: str) -> bool:
+        """Say whether a container runs."""
+        found = self.id(node)
+        done = run("docker", "inspect", "-f", "{{.State.Running}}", found or "none")
+        return done.stdout.strip() == "true"
+
+    def off(self, node: str) -> None:
+        """Kill the container: its processes and its end of the cable vanish."""
+        self._ask("docker", "kill", self.id(node) or node)
+
+    def on(self, node: str) -> bool:
+        """Start the container; half a second."""
+        self._ask("docker", "start", self.id(node) or node)
+        return True
+
+    def ssh(self, node: str) -> list[str]:
+        """Return the options for the container's address on Docker's own bridge, which no fault touches."""
+        field = "{{.NetworkSettings.IPAddress}}"
+        address = self._ask("docker", "inspect", "-f", field, self.id(node) or node)
+        if not address:
+            raise LabError(f"The container of {node} is off.")
+        settings = {
+            "HostName": address,
+            "User": "vagrant",
+            "IdentityFile": str(self.key()),
+            "IdentitiesOnly": "yes",
+            # A container is made anew with each lab, and so is nothing that one could know by its key.
+            "StrictHostKeyChecking": "no",
+            "UserKnownHostsFile": "/dev/null",
+        }
+        return ["-F", "none", *(word for k, v in settings.items() for word in ("-o", f"{k}={v}"))]
+
+    def first_process(self, node: str) -> int | None:
+        """Return the container's init as seen here; None where Docker has a machine of its own."""
+        pid = int(self._ask("docker", "inspect", "-f", "{{.State.Pid}}", self.id(node) or node) or 0)
+        return pid if pid and Path(f"/proc/{pid}").exists() else None
+
+    def sweep(self, home: Path, network: str) -> None:
+        """Remove containers that bear the lab's label, and the network that Vagrant made for them."""
+        listed = run("docker", "ps", "-aq", "--filter", f"label=twelve-factor-lab={home}").stdout.split()
+        if listed:
+            run("docker", "rm", "-f", *listed)
+        run("docker", "network", "rm", f"vagrant_network_{network}.0/24")
+
+    @staticmethod
+    def key() -> Path:
+        """Return the key that opens the lab's containers, made once per user."""
+        from helpers import cache
+
+        folder = cache.root() / "vagrant"
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file = folder / "key"
+        if not file.exists():
+            done = run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(file))
+            if done.returncode:
+                raise LabError(f"No key for the lab's machines could be made: {_said(done)}.")
+        return file
+
+
+class Libvirt(Provider):
+    """Virtual machines of libvirt (KVM)."""
+
+    name = "libvirt"
+    program = "virsh"
+    words = "install libvirt and the plugin vagrant-libvirt"
+
+    def _virsh(self, *words: str) -> str:
+        return self._ask("virsh", "-c", os.environ.get("LIBVIRT_DEFAULT_URI", "qemu:///system"), *words)
+
+    def running(self, node: str) -> bool:
+        """Say whether the domain runs."""
+        found = self.id(node)
+        return found is not None and self._virsh("domstate", found) == "running"
+
+    def off(self, node: str) -> None:
+        """Destroy the domain, which in libvirt's words is a power cut and nothing more."""
+        self._virsh("destroy", self.id(node) or node)
+
+
+class VirtualBox(Provider):
+    """Virtual machines of VirtualBox."""
+
+    name = "virtualbox"
+    program = "VBoxManage"
+    words = "install VirtualBox"
+
+    def running(self, node: str) -> bool:
+        """Say whether the machine runs."""
+        found = self.id(node)
+        if found is None:
+            return False
+        return 'VMState="running"' in self._ask("VBoxManage", "showvminfo", found, "--machinereadable")
+
+    def off(self, node: str) -> None:
+        """Cut its power."""
+        self._ask("VBoxManage", "controlvm", self.id(node) or node, "poweroff")
+
+
+PROVIDERS: dict[str, type[Provider]] = {kind.name: kind for kind in (VirtualBox, Libvirt, Docker)}
+
+
+def choose(files: Path, wanted: str | None) -> Provider:
+    """Return the provider called `wanted`, or the first that this machine has: containers come last.
+
+    Raises `LabError` for an unknown one, or when there is none.
+    """
+    if wanted is not None:
+        if wanted not in PROVIDERS:
+            raise LabError(f"VAGRANT_DEFAULT_PROVIDER is {wanted!r}; the lab knows {', '.join(PROVIDERS)}.")
+        return PROVIDERS[wanted](files)
+    for kind in PROVIDERS.values():
+        if (provider := kind(files)).usable():
+            return provider
+    raise LabError(
+        "Vagrant has nothing to run machines with here: no VirtualBox, no libvirt, and no Docker daemon that "
+        "answers; install or start one of them, or use the local driver (unset LAB_DRIVER)."
+    )

@@ -1,0 +1,483 @@
+"""The `vagrant` driver: six machines by lab/Vagrantfile, each program a systemd unit on its machine.
+
+A machine finds its node's configuration, data and logs by shared folders at the same absolute path as here,
+so what the local driver would run here runs there as it is. One kept SSH connection per machine carries the
+verbs; the provider itself is asked for what a machine cannot do to itself: losing its power.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from helpers.drivers import Say, Signal, guest_python, strays
+from helpers.drivers.local import RECORDER, LocalDriver
+from helpers.drivers.providers import Docker, Provider, choose, run
+from helpers.drivers.remote import Remote, UnreachableError
+from helpers.errors import LabError
+from helpers.home import Home, write_private
+from helpers.programs import find
+from helpers.render import render
+from helpers.topology import LAB_DATA, REPOSITORY, Node, Target, Topology, load
+from helpers.waiting import until
+
+FILES = LAB_DATA / ".vagrant"  # where `cd lab && vagrant …` looks, too: one lab of this driver per checkout
+SHARED = "lab.json"  # what the Vagrantfile reads of one lab
+TABLE = "labfault"  # the only nftables table that is ever made or removed
+BRIDGE = "labv0"
+PATIENCE = {"boot": 1800.0, "destroy": 600.0, "on": 60.0}  # seconds; a first boot fetches a box
+
+
+def network() -> str:
+    """Return the machines' network: `LAB_NETWORK`, or the topology's for the provider."""
+    if chosen := os.environ.get("LAB_NETWORK"):
+        return chosen
+    provider = choose(FILES, os.environ.get("VAGRANT_DEFAULT_PROVIDER"))
+    return load("virtualbox" if provider.name == "virtualbox" else "vagrant").network
+
+
+def _unit(target: Target) -> str:
+    return f"lab-{target.program}.service"
+
+
+def _word(text: str | Path) -> str:
+    """Quote a word of systemd's ExecStart."""
+    escaped = str(text).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
+    return f'"{escaped}"'
+
+
+class VagrantDriver(LocalDriver):
+    """Six machines. The supervisor on this one runs the recorder and nothing else."""
+
+    name = "vagrant"
+    capabilities = frozenset({"network", "power"})
+
+    def __init__(self, home: Home, topology: Topology) -> None:
+        super().__init__(home, topology)
+        wanted = os.environ.get("VAGRANT_DEFAULT_PROVIDER") or self._shared().get("provider")
+        self._wanted = wanted
+        self._remote = Remote(home.runtime, lambda node: self.provider.ssh(node))
+        self._chosen: Provider | None = None
+
+    @property
+    def provider(self) -> Provider:
+        """The provider that runs this lab's machines."""
+        if self._chosen is None:
+            self._chosen = choose(FILES, self._wanted)
+        return self._chosen
+
+    # ---- preparing ----------------------------------------------------------------------
+
+    def prepare(self, say: Say) -> None:
+        """Write what the Vagrantfile and the machines read, and make what they share; no machine is touched.
+
+        Raises `LabError` when this host or its provider cannot do it.
+        """
+        self._refuse_unfit_machine()
+        self.provider.refuse_unfit()
+        shared: dict[str, Any] = {
+            "home": str(self.home.path),
+            "network": self.topology.network,
+            "provider": self.provider.name,
+        }
+        if isinstance(self.provider, Docker):
+            shared |= {"key": str(Docker.key()), "image": self._image(say)}
+        packages = guest_python.folder()
+        programs = self._programs_folder()
+        folders = {}
+        for node in self.topology.nodes.values():
+            own = [self.home.folder("nodes", node.name), self.home.folder("logs"), programs]
+            if "todo" in node.programs:
+                own += [packages, REPOSITORY / "todo"]
+            folders[node.name] = [str(folder) for folder in own]
+        for target in self.topology.programs():
+            self._write_unit(target, packages)
+        FILES.mkdir(exist_ok=True)
+        write_private(FILES / SHARED, json.dumps({**shared, "folders": folders}, indent=2) + "\n")
+
+    def _refuse_unfit_machine(self) -> None:
+        if sys.platform != "linux":
+            raise LabError(
+                "The vagrant driver shares its programs with Linux machines, so it needs Linux here."
+            )
+        if shutil.which("vagrant") is None:
+            raise LabError("The vagrant driver needs Vagrant; install it: apt-get install vagrant.")
+        if find("mariadb").flavour != "mariadb":
+            raise LabError("The machines run MariaDB, so its tables must be made by MariaDB, not by MySQL.")
+        owner = Home(Path(self._shared().get("home", self.home.path)))
+        if owner.path != self.home.path and owner.exists and self.provider.made():
+            raise LabError(
+                f"The machines of lab/Vagrantfile belong to the lab in {owner.path}; "
+                f"run `LAB_HOME={owner.path} lab down --purge` first."
+            )
+        if not self.provider.made() and not Path(f"/sys/class/net/{BRIDGE}").exists():
+            place = f"{self.topology.network}.0/24"
+            taken = run("ip", "-o", "route", "show", "root", place).stdout.strip().splitlines()
+            if taken:
+                raise LabError(
+                    f"The addresses {place} are in use here ({taken[0].strip()}); end what uses them first, "
+                    "or set LAB_NETWORK to another network, such as 172.20.21, before the lab is made."
+                )
+
+    @staticmethod
+    def _shared() -> dict[str, Any]:
+        try:
+            loaded: dict[str, Any] = json.loads((FILES / SHARED).read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return loaded
+
+    def _programs_folder(self) -> Path:
+        """Return a folder with Consul and Vault alone: /usr/bin, say, is nothing to share."""
+        folder = self.home.folder("programs")
+        for name in ("consul", "vault"):
+            source, place = find(name).path.resolve(), folder / name
+            if place.exists() and place.stat().st_size == source.stat().st_size:
+                continue
+            place.unlink(missing_ok=True)
+            try:
+                place.hardlink_to(source)
+            except OSError:  # another disk
+                shutil.copy2(source, place)
+        return folder
+
+    def _image(self, say: Say) -> str:
+        """Return the name of the containers' image, building it when this recipe's is not there yet."""
+        recipe = [LAB_DATA / "docker" / "Dockerfile", LAB_DATA / "docker" / "image.sh"]
+        key = Docker.key().with_suffix(".pub")
+        digest = hashlib.sha256(b"".join(file.read_bytes() for file in [*recipe, key])).hexdigest()
+        image = f"lab-node:{digest[:12]}"
+        if run("docker", "image", "inspect", image).returncode == 0:
+            return image
+        if os.geteuid() != 0 or shutil.which("debootstrap") is None:
+            raise LabError(
+                "The image of the machines is not built yet, which takes root and debootstrap; run as root "
+                f"`apt-get install debootstrap; lab/docker/image.sh {image} {key}`."
+            )
+        say("  building the image of the machines, once: about two minutes")
+        done = run(str(recipe[1]), image, str(key), timeout=PATIENCE["boot"])
+        (self.home.folder("logs") / "image.log").write_text(done.stdout + done.stderr)
+        if done.returncode:
+            log = self.home.path / "logs" / "image.log"
+            reason = ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1]
+            raise LabError(f"The image of the machines could not be built: {reason} (log: {log}).")
+        return image
+
+    def _write_unit(self, target: Target, packages: Path) -> None:
+        folder = self.home.node_folder(target.node, target.program)
+        programs = self.home.path / "programs"
+        environment: dict[str, str] = {}
+        words: list[str | Path]
+        match target.program:
+            case "agent":
+                words = [programs / "consul", "agent", f"-config-file={folder / 'agent.hcl'}"]
+            case "vault":
+                words = [programs / "vault", "server", f"-config={folder / 'vault.hcl'}"]
+            case "mariadb":
+                # The messages of the machine's own server, wherever this host's are.
+                words = ["/usr/sbin/mariadbd", f"--defaults-file={folder / 'server.cnf'}"]
+                words += ["--lc-messages-dir=/usr/share/mysql"]
+            case _:
+                words = ["/usr/bin/python3", "-m", "todo"]
+                environment["PYTHONPATH"] = f"{REPOSITORY}:{packages}"
+        containers = isinstance(self.provider, Docker)
+        text = render(
+            "provision/program.service.j2",
+            self.topology,
+            target=target,
+            command=" ".join(_word(word) for word in words),
+            folder=str(folder).replace("%", "%%"),
+            runtime=_word(self.home.runtime),
+            environment={name: value.replace("%", "%%") for name, value in environment.items()},
+            environment_file=str(folder / "todo.env").replace("%", "%%") if target.program == "todo" else "",
+            # What a container writes is this user's; what a virtual machine shares is so by itself.
+            user=os.getuid() if containers else 0,
+            group=os.getgid(),
+            log=str(self.home.log(target.node, target.program)).replace("%", "%%"),
+        )
+        write_private(self.home.node_folder(target.node, "units") / _unit(target), text)
+
+    # ---- the machines -------------------------------------------------------------------
+
+    def up(self, say: Say) -> None:
+        """Prepare, boot the machines that are not there, and start the recorder's supervisor."""
+        regular = [node.name for node in self.topology.regular()]
+        if self.alive and all(self.provider.running(node) for node in regular):
+            return
+        self.prepare(say)
+        for node in regular:
+            if self.provider.id(node) and not self.provider.running(node):
+                self._remote.forget(node)
+        if not all(self.provider.running(node) for node in regular):
+            say("  booting the machines by Vagrant; half a minute, and the first time longer")
+            self._vagrant("up", f"--provider={self.provider.name}", *regular)
+        self._ssh_config()
+        super().up(say)
+
+    def supervise(self, say: Say) -> None:
+        """Start the recorder's supervisor alone, for machines that `vagrant up` boots by itself."""
+        super().up(say)
+
+    def _vagrant(self, *words: str, patience: str = "boot") -> None:
+        log = self.home.folder("logs") / "vagrant.log"
+        environment = {
+            "VAGRANT_CWD": str(LAB_DATA),
+            "VAGRANT_DOTFILE_PATH": str(FILES),
+            "VAGRANT_DEFAULT_PROVIDER": self.provider.name,
+            "VAGRANT_CHECKPOINT_DISABLE": "1",  # no question to its makers about newer versions
+            "LAB_PREPARED": "yes",
+            "LAB_BY_DRIVER": "yes",
+        }
+        command = ["env", *(f"{name}={value}" for name, value in environment.items()), "vagrant", *words]
+        done = run(*command, timeout=PATIENCE[patience])
+        with log.open("a") as file:
+            file.write(f"== vagrant {' '.join(words)}\n{done.stdout}{done.stderr}")
+        if done.returncode:
+            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+            reason = " ".join(lines[:2]) or "no reason given"
+            raise LabError(
+                f"`vagrant {words[0]}` failed: {reason} (log: {log}); `lab down --purge` cleans up."
+            )
+
+    def _ssh_config(self) -> None:
+        if isinstance(self.provider, Docker):
+            return
+        environment = ["env", f"VAGRANT_CWD={LAB_DATA}", f"VAGRANT_DOTFILE_PATH={FILES}", "LAB_PREPARED=yes"]
+        done = run(*environment, "vagrant", "ssh-config", timeout=120)
+        write_private(FILES / "ssh-config", done.stdout)
+
+    def _switch_on(self, node: str) -> None:
+        """Make a machine answer: start it when it has lost its power, make it when it is a spare."""
+        if self.provider.running(node):
+            return
+        self._remote.forget(node)
+        if self.provider.id(node) is None or not self.provider.on(node):
+            self._vagrant("up", f"--provider={self.provider.name}", node)
+
+        def answers() -> bool:
+            with contextlib.suppress(UnreachableError):
+                return self._remote.run(node, "echo on") == "on\n"
+            return False
+
+        until(answers, f"An answer of the machine {node}", at_most=PATIENCE["on"], every=0.2)
+
+    def power_off(self, node: str) -> None:
+        """Cut a machine's power: silence first, then nothing.
+
+        A container's processes are ended by a kernel that lives on and would say goodbye for them.
+        """
+        if not self.provider.running(node):
+            return
+        self.unplug(node)
+        self._remote.forget(node)
+        self.provider.off(node)
+
+    def strays(self) -> list[strays.Stray]:
+        """Return what a dead supervisor left behind here; what runs in a container is no stray."""
+        here = Path("/proc/self/ns/pid").readlink()
+        found = []
+        for stray in super().strays():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{stray.pid}/ns/pid").readlink() == here:
+                    found.append(stray)
+        return found
+
+    def _programs(self) -> Iterator[tuple[Target, str, Path, Path]]:
+        """Leave to supervisord what runs here: the recorder."""
+        return (program for program in super()._programs() if program[0] == RECORDER)
+
+    def _refuse_taken_ports(self) -> None:
+        """Nothing to refuse: the machines are new, nobody listens on them."""
+
+    # ---- programs -----------------------------------------------------------------------
+
+    def start(self, targets: Iterable[Target]) -> None:
+        """Start programs, machine by machine side by side; a machine without power gets it first."""
+        units: dict[str, list[str]] = {}
+        for target in targets:
+            if target == RECORDER:
+                super().start([target])
+                continue
+            units.setdefault(target.node, []).append(_unit(target))
+        if not units:
+            return
+        with ThreadPoolExecutor(len(units)) as pool:
+            list(pool.map(lambda node: self._start_on(node, units[node]), units))
+        self._write_pids()
+
+    def _start_on(self, node: str, units: list[str]) -> None:
+        self._switch_on(node)
+        for unit in units:
+            wake = f"if systemctl -q is-active {unit}; then systemctl kill -s CONT {unit}; fi"
+            script = f"{wake}; systemctl start {unit}"
+            try:
+                self._remote.run(node, script)
+            except UnreachableError:
+                raise
+            except LabError as error:
+                program = unit.removeprefix("lab-").removesuffix(".service")
+                raise LabError(
+                    f"{node}:{program} does not start; see `lab logs {node}:{program}`. {error}"
+                ) from None
+
+    def _stop_one(self, target: Target) -> None:
+        if target == RECORDER:
+            super()._stop_one(target)
+            return
+        unit = _unit(target)
+        # Not `systemctl stop`: that ends an agent by KILL, without a goodbye, as a halt of the machine does.
+        script = (
+            f"systemctl -q is-active {unit} || exit 0; systemctl kill -s TERM {unit}; "
+            f"i=0; while systemctl -q is-active {unit} && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; "
+            f"systemctl -q is-active {unit} && systemctl kill -s KILL {unit}; exit 0"
+        )
+        with contextlib.suppress(UnreachableError):
+            self._remote.run(target.node, script)
+
+    def signal(self, target: Target, signal: Signal) -> None:
+        """Send a signal to a unit's processes; KILL waits until systemd has noticed."""
+        if target == RECORDER:
+            super().signal(target, signal)
+            return
+        unit = _unit(target)
+        script = f"systemctl -q is-active {unit} || exit 0; systemctl kill -s {signal} {unit}"
+        if signal == "KILL":
+            waits = f"while systemctl -q is-active {unit} && [ $i -lt 200 ]; do sleep 0.02; i=$((i+1)); done"
+            script += f"; i=0; {waits}"
+        with contextlib.suppress(UnreachableError):
+            self._remote.run(target.node, script)
+
+    def pid(self, target: Target) -> int | None:
+        """Return the program's process id: this machine's own where it sees it, else the machine's."""
+        if target == RECORDER:
+            return super().pid(target)
+        pid, _ = self._look(target)
+        if pid is None:
+            return None
+        return self._here(target.node, {pid}).get(pid, pid)
+
+    def state(self, target: Target) -> str:
+        """Return `running`, `paused` or `stopped`; a machine without power runs nothing."""
+        if target == RECORDER:
+            return super().state(target)
+        pid, letter = self._look(target)
+        if pid is None or letter in ("Z", "X", ""):
+            return "stopped"
+        return "paused" if letter == "T" else "running"
+
+    def _look(self, target: Target) -> tuple[int | None, str]:
+        """Return a program's process id on its machine, and the letter of its state in /proc."""
+        return self._look_at(target.node, [target.program]).get(target.program, (None, ""))
+
+    def _look_at(self, node: str, programs: Iterable[str]) -> dict[str, tuple[int, str]]:
+        """Return process id and letter of what runs on a machine; nothing when it does not answer."""
+        if self.provider.id(node) is None:
+            return {}
+        script = (
+            f"for name in {' '.join(programs)}; do p=$(systemctl show -P MainPID lab-$name.service); "
+            '[ ${p:-0} -gt 0 ] && sed -n "s/^State:[[:space:]]*\\(.\\).*/$name $p \\1/p" /proc/$p/status; '
+            "done 2>/dev/null; exit 0"
+        )
+        try:
+            said = [line.split() for line in self._remote.run(node, script).splitlines()]
+        except UnreachableError:
+            return {}
+        return {name: (int(pid), letter) for name, pid, letter in said}
+
+    def _here(self, node: str, wanted: set[int]) -> dict[int, int]:
+        """Return which process of this machine each of a container's is; empty for a virtual machine."""
+        first = self.provider.first_process(node) if wanted else None
+        if first is None:
+            return {}
+        found = {}
+        with contextlib.suppress(OSError):
+            space = Path(f"/proc/{first}/ns/pid").readlink()
+            for process in psutil.pids():
+                with contextlib.suppress(OSError):
+                    if Path(f"/proc/{process}/ns/pid").readlink() != space:
+                        continue
+                    status = Path(f"/proc/{process}/status").read_text()
+                    inner = int(status.split("NSpid:")[1].splitlines()[0].split()[-1])
+                    if inner in wanted:
+                        found[inner] = process
+        return found
+
+    def _write_pids(self) -> None:
+        """Tell the recorder which processes of this machine the containers' programs are."""
+
+        def of(node: Node) -> dict[str, int]:
+            looked = self._look_at(node.name, node.programs)
+            here = self._here(node.name, {pid for pid, _ in looked.values()})
+            return {f"{node.name}:{name}": here[pid] for name, (pid, _) in looked.items() if pid in here}
+
+        pids: dict[str, int] = {}
+        with ThreadPoolExecutor() as pool:
+            for found in pool.map(of, self.topology.nodes.values()):
+                pids |= found
+        write_private(self.home.path / "pids.json", json.dumps(pids))
+
+    # ---- the network --------------------------------------------------------------------
+
+    def cut(self, node: str, peers: list[str]) -> None:
+        """Drop what passes between a node and its peers, in a table of our own on the node."""
+        self._rule(node, ", ".join(self.topology[peer].address for peer in peers))
+
+    def unplug(self, node: str) -> None:
+        """Drop everything of the lab's network, this machine's requests too; SSH comes another way."""
+        self._rule(node, f"{self.topology.network}.0/24")
+
+    def _rule(self, node: str, addresses: str) -> None:
+        rules = (
+            f"add table inet {TABLE}; delete table inet {TABLE}; add table inet {TABLE}; "
+            f"add set inet {TABLE} cut {{ type ipv4_addr; flags interval; elements = {{ {addresses} }}; }}; "
+            f"add chain inet {TABLE} in {{ type filter hook input priority 0; }}; "
+            f"add chain inet {TABLE} out {{ type filter hook output priority 0; }}; "
+            f"add rule inet {TABLE} in iif != lo ip saddr @cut drop; "
+            f"add rule inet {TABLE} out oif != lo ip daddr @cut drop"
+        )
+        self._remote.run(node, f"nft '{rules}'")
+
+    def mend(self, node: str) -> None:
+        """Drop our table; a machine without power has none."""
+        if self.provider.id(node) is None or not self.provider.running(node):
+            return
+        with contextlib.suppress(UnreachableError):
+            self._remote.run(node, f"nft delete table inet {TABLE} 2>/dev/null; exit 0")
+
+    # ---- the end ------------------------------------------------------------------------
+
+    def down(self, say: Say) -> None:
+        """End the programs in order, then destroy the machines and what Vagrant knew of them."""
+        super().down(say)
+        for node in self.topology.nodes:
+            self._remote.forget(node)
+        if FILES.exists() and Path(self._shared().get("home", self.home.path)) == self.home.path:
+            self._destroy()
+            shutil.rmtree(FILES)
+
+    def _destroy(self) -> None:
+        made = self.provider.made()
+        if made or isinstance(self.provider, Docker):
+            self.provider.refuse_unfit()
+        with ThreadPoolExecutor(max(1, len(made))) as pool:
+            list(pool.map(self._off_if_on, made))
+        try:
+            if made and shutil.which("vagrant"):
+                self._vagrant("destroy", "-f", patience="destroy")
+        finally:
+            self.provider.sweep(self.home.path, self.topology.network)
+
+    def _off_if_on(self, node: str) -> None:
+        with contextlib.suppress(LabError):
+            if self.provider.running(node):
+                self.provider.off(node)

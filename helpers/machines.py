@@ -1,0 +1,36 @@
+"""What `cd lab && vagrant up` asks for before it boots anything: the configuration of all six nodes.
+
+Run as `python -m helpers.machines` by lab/Vagrantfile. The machines then start agents, Vaults and the
+database by themselves; `lab up` or the four helper scripts go on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from helpers import nodes
+from helpers.drivers.vagrant import VagrantDriver
+from helpers.errors import LabError
+from helpers.lab import Lab
+
+
+def main() -> int:
+    """Prepare the lab of `LAB_HOME` for its machines; return 1 after saying why it cannot be."""
+    os.environ["LAB_DRIVER"] = "vagrant"
+    try:
+        lab = Lab.open()
+        assert isinstance(lab.driver, VagrantDriver)
+        with lab.home.changing():
+            nodes.prepare(lab)
+            lab.driver.prepare(lab.say)
+            lab.driver.supervise(lab.say)
+        lab.home.remember(state="nodes")
+    except LabError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
