@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
+import threading
 import time
 from typing import Annotated
 
@@ -259,8 +261,17 @@ def down(
     Lab.open(typer.echo).down(purge)
 
 
+def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
+    """Repeat a Ctrl-C that hit a finalizer: Python prints its traceback and goes on as if nothing was."""
+    if lost.exc_type is KeyboardInterrupt:
+        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
+
+
 def main() -> None:
     """Run the command; turn what went wrong into one sentence and an exit code."""
+    before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
     try:
         app()
     except LabError as error:
@@ -271,6 +282,8 @@ def main() -> None:
             raise
         typer.echo("Interrupted; `lab heal` repairs what was left half done.", err=True)
         sys.exit(1)
+    finally:
+        sys.unraisablehook = before
 
 
 if __name__ == "__main__":
