@@ -20,7 +20,7 @@ def interrupt():
 
 def app():
     thing = Thing()
-    weakref.finalize(thing, interrupt)
+    weakref.finalize(thing, interrupt).atexit = False
     try:
         {moment}
         time.sleep(10)
