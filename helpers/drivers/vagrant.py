@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -28,13 +29,14 @@ from helpers.errors import LabError
 from helpers.home import Home, write_private
 from helpers.programs import find
 from helpers.render import render
-from helpers.topology import LAB_DATA, REPOSITORY, Node, Target, Topology, load
+from helpers.topology import LAB_DATA, REPOSITORY, Target, Topology, load
 from helpers.waiting import until
 
 FILES = LAB_DATA / ".vagrant"  # where `cd lab && vagrant …` looks, too: one lab of this driver per checkout
 SHARED = "lab.json"  # what the Vagrantfile reads of one lab
 TABLE = "labfault"  # the only nftables table that is ever made or removed
 BRIDGE = "labv0"
+_PIDS = threading.Lock()  # two deployments side by side write the same file
 PATIENCE = {"boot": 1800.0, "destroy": 600.0, "on": 60.0}  # seconds; a first boot fetches a box
 
 
@@ -215,13 +217,13 @@ class VagrantDriver(LocalDriver):
         if self.alive and all(self.provider.running(node) for node in regular):
             return
         self.prepare(say)
-        for node in regular:
-            if self.provider.id(node) and not self.provider.running(node):
-                self._remote.forget(node)
-        if not all(self.provider.running(node) for node in regular):
+        if all(self.provider.id(node) for node in regular):
+            for node in regular:
+                self._switch_on(node)
+        else:
             say("  booting the machines by Vagrant; half a minute, and the first time longer")
             self._vagrant("up", f"--provider={self.provider.name}", *regular)
-        self._ssh_config()
+            self._ssh_config()
         super().up(say)
 
     def supervise(self, say: Say) -> None:
@@ -313,7 +315,7 @@ class VagrantDriver(LocalDriver):
             return
         with ThreadPoolExecutor(len(units)) as pool:
             list(pool.map(lambda node: self._start_on(node, units[node]), units))
-        self._write_pids()
+        self._write_pids(units)
 
     def _start_on(self, node: str, units: list[str]) -> None:
         self._switch_on(node)
@@ -412,19 +414,23 @@ class VagrantDriver(LocalDriver):
                         found[inner] = process
         return found
 
-    def _write_pids(self) -> None:
-        """Tell the recorder which processes of this machine the containers' programs are."""
+    def _write_pids(self, nodes: Iterable[str] | None = None) -> None:
+        """Tell the recorder which processes of this machine the programs of some or all nodes are."""
 
-        def of(node: Node) -> dict[str, int]:
-            looked = self._look_at(node.name, node.programs)
-            here = self._here(node.name, {pid for pid, _ in looked.values()})
-            return {f"{node.name}:{name}": here[pid] for name, (pid, _) in looked.items() if pid in here}
+        def of(name: str) -> dict[str, int]:
+            looked = self._look_at(name, self.topology[name].programs)
+            here = self._here(name, {pid for pid, _ in looked.values()})
+            return {f"{name}:{program}": here[pid] for program, (pid, _) in looked.items() if pid in here}
 
-        pids: dict[str, int] = {}
-        with ThreadPoolExecutor() as pool:
-            for found in pool.map(of, self.topology.nodes.values()):
-                pids |= found
-        write_private(self.home.path / "pids.json", json.dumps(pids))
+        chosen = list(self.topology.nodes if nodes is None else nodes)
+        file = self.home.path / "pids.json"
+        with _PIDS:
+            known: dict[str, int] = json.loads(file.read_text()) if file.exists() else {}
+            pids = {target: pid for target, pid in known.items() if target.split(":")[0] not in chosen}
+            with ThreadPoolExecutor(max(1, len(chosen))) as pool:
+                for found in pool.map(of, chosen):
+                    pids |= found
+            write_private(file, json.dumps(pids))
 
     # ---- the network --------------------------------------------------------------------
 
