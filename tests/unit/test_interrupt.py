@@ -20,7 +20,6 @@ def interrupt():
 
 def app():
     thing = Thing()
-    weakref.finalize(thing, interrupt).atexit = False
     try:
         {moment}
         time.sleep(10)
@@ -32,7 +31,7 @@ cli.main()
 """
 
 
-@pytest.mark.parametrize("moment", ["del thing", "interrupt()"])
+@pytest.mark.parametrize("moment", ["weakref.finalize(thing, interrupt); del thing", "interrupt()"])
 def test_interrupt(moment: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(moment=moment)],
