@@ -245,3 +245,18 @@ def test_the_configuration_comes_from_the_topology() -> None:
         for_fault(Config(), "kill", "moon")
     with pytest.raises(LabError, match="needs a target"):
         subject([])
+
+
+def test_with_shallow_checks_no_todo_is_taken_out_and_none_waits_to_be_named() -> None:
+    shallow, deep = Config(health="shallow"), Config()
+    assert "todos_detected" not in for_fault(shallow, "stop", "mysql")
+    assert "todos_detected" in for_fault(deep, "stop", "mysql")
+    waits = {c.health: after_heal(c, "stop", "mysql", 7)["todo_again"].hi for c in (shallow, deep)}
+    # the difference is what a check costs at worst
+    assert waits["deep"] - waits["shallow"] == pytest.approx(deep.check_interval + deep.check_timeout)
+
+
+def test_a_restart_of_the_database_is_an_outage_of_a_start_and_at_most_a_check() -> None:
+    allowed = for_fault(Config(), "restart", "mysql")["outage"]
+    assert 0.4 in allowed
+    assert allowed.hi < after_heal(Config(), "stop", "mysql", 7)["todo_again"].hi + ALLOWANCE

@@ -292,6 +292,23 @@ def test_any_failing_part_fails_the_operation_and_is_swept_up(method: str) -> No
     assert list(todos.kept.values()) == ["a reader's own"]
 
 
+def test_an_instance_that_drains_is_asked_on_another_connection() -> None:
+    async def run() -> tuple[tuple[str, str], Todos]:
+        todos = Todos()
+
+        async def draining(method: str, path: str, body: bytes) -> tuple[int, dict[str, str], Any]:
+            status, _, reply = await todos(method, path, body)
+            return status, {"Connection": "close"}, reply
+
+        async with Server(draining) as server:
+            probe = probes.ReadWrite("todo0", place(todo=server.port), 5, None, "probe run")
+            return one(await probe.ask("todo0")), todos
+
+    said, todos = asyncio.run(run())
+    assert said == ("204 @todo0", "none")
+    assert not todos.kept
+
+
 def test_another_todo_than_the_one_written_is_a_failure() -> None:
     async def wrong(method: str, path: str, body: bytes) -> tuple[int, dict[str, str], Any]:
         return (201 if method == "POST" else 200), {}, {"id": 1, "content": "somebody else's"}
