@@ -48,8 +48,9 @@ def compare(a: Records, b: Records) -> Figure:
         parts.append((records, hit, found, panels.plan_rows(_once(wanted), found)))
         label = recorded(records)
         heads.append(textwrap.wrap(headline(records, found) + (f" [{label}]" if label else ""), 88))
-        begins.append(float(records.samples["sent"].min()) - hit[0].begin)
-        ends.append(float(records.samples["sent"].max()) - hit[0].begin)
+        first, last = float(records.samples["sent"].min()), float(records.samples["sent"].max())
+        begins.append(first - hit[0].begin)
+        ends.append(panels.end(found, first, last) - hit[0].begin)
     heights = [part[3].height * ROW for part in parts]
     above = [0.24 * len(lines) + 0.52 for lines in heads]
     total = sum(heights) + sum(above) + 0.95

@@ -157,8 +157,9 @@ def _drawn(records: Records, hit: Sequence[Case], found: Sequence[Finding], rows
         axes.append(fig.add_axes(box))
         y -= gaps[position] if position < len(gaps) else 0
     samples = records.samples["sent"]
+    first, last = float(samples.min()), float(samples.max())
     for ax in axes:
-        ax.set_xlim(float(samples.min()), float(samples.max()))
+        ax.set_xlim(first, panels.end(found, first, last))
         ax.tick_params(labelsize=TEXT)
     strip, body, below = axes
     panels.strip(strip, records, hit, 0.0)

@@ -28,6 +28,8 @@ from helpers.verdict import Finding
 BAR, ZONE, HEADING = 0.62, 0.52, 0.42  # heights: a lane's bar, the room for a bracket, a group's heading
 TEXT = 9.5  # points: what is smaller does not survive a figure at half width
 INK = "#222222"
+#: How much longer than the recording an axis may be, as a share of it, so that a bracket is seen to its end.
+BEYOND = 0.3
 
 
 @dataclass
@@ -78,6 +80,16 @@ def width(text: str, size: float = TEXT) -> float:
     if not text:
         return 0.0
     return float(TextPath((0, 0), text, size=size, prop=FontProperties()).get_extents().width) / 72 * 1.03
+
+
+def end(findings: Sequence[Finding], first: float, last: float) -> float:
+    """Return where the time axis of samples from `first` to `last` ends: a bracket may be a little longer."""
+    ends = [last]
+    for finding in findings:
+        if drawn(finding) and finding.allowed is not None:
+            since = finding.measured.since if finding.measured else math.nan
+            ends.append((finding.case.begin if math.isnan(since) else since) + finding.allowed[1])
+    return max(each for each in ends if each <= last + BEYOND * (last - first)) + 0.005 * (last - first)
 
 
 def per_inch(ax: Axes) -> float:
