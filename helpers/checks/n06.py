@@ -22,7 +22,13 @@ FLOOR = 10.0  # seconds: Consul refuses a session with a shorter TTL
     "Consul refuses values under 10 s. Kill vault.leader inside, and observe until vault.leader.",
     right="2 × 10 − 5 + 15 = 30 s is the floor, 35 s the worst. The price: a leader that freezes for 20 s "
     "instead of 30 surely loses its lock.",
-    wrong=[32.0, {"session_ttl": 10}, reference.load("06-kill"), reference.load("06-node-off")],
+    wrong=[
+        32.0,
+        {"session_ttl": 10},
+        reference.load("06-kill"),
+        reference.load("06-node-off"),
+        reference.load("06-kill-10s"),
+    ],
     lab=True,
 )
 def shorten_it(answer: object) -> str | None:
