@@ -134,8 +134,9 @@ class Home:
 
     def forget_data(self) -> None:
         """Remove what the cluster stored and every secret; the logs and runs stay."""
-        for name in ("nodes", "secrets"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
+        # The nodes' folders themselves stay: machines may share them, and would keep the removed ones.
+        for folder in [*self.path.glob("nodes/*/*"), self.path / "secrets"]:
+            shutil.rmtree(folder, ignore_errors=True)
 
     def purge(self) -> None:
         """Remove the folder and all in it; `LabError` when it is not a lab's."""

@@ -12,7 +12,7 @@ import hvac
 import pymysql
 import requests
 
-from helpers import changes, clients, deploy, networks, states, vault_steps
+from helpers import changes, clients, deploy, networks, nodes, states, vault_steps
 from helpers.drivers import Driver, Say, vagrant
 from helpers.drivers.local import LocalDriver
 from helpers.drivers.netns import NetnsDriver
@@ -229,6 +229,8 @@ class Lab:
     def configure(self) -> None:
         """Make Vault's policies, log-ins and database roles."""
         self.need("unsealed")
+        for node in self.topology.of("mysql"):
+            nodes.register_database(self, node)  # it is not, when the machines came by `vagrant up` alone
         vault_steps.configure(self)
 
     def deploy(self, *nodes: str, extra: dict[str, str] | None = None) -> None:

@@ -116,7 +116,7 @@ def _descend(lab: Lab, now: str, state: str) -> None:
     if state == "configured":
         return
     with lab.step("the old cluster ended, its data forgotten"):
-        lab.driver.down(lab.say)
+        lab.driver.clear(lab.say)
         lab.home.forget_data()
 
 

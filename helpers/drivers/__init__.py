@@ -32,6 +32,9 @@ class Driver(Protocol):
     def down(self, say: Say) -> None:
         """End every program and the machines themselves; leave nothing running."""
 
+    def clear(self, say: Say) -> None:
+        """End every program whose data is about to be forgotten; machines that can stay do."""
+
     def start(self, targets: Iterable[Target]) -> None:
         """Start programs that do not run; wake those that are paused. Does not wait for readiness."""
 

@@ -58,6 +58,10 @@ class Provider:
         except FileNotFoundError:
             return None
 
+    def exists(self, node: str) -> bool:
+        """Say whether a machine is there, on or off; somebody may have removed it behind Vagrant's back."""
+        return self.id(node) is not None
+
     def made(self) -> list[str]:
         """Return the nodes that have a machine."""
         return sorted(file.parents[1].name for file in self.files.glob(f"machines/*/{self.name}/id"))
@@ -111,6 +115,10 @@ class Docker(Provider):
             raise LabError(
                 "The Docker daemon does not answer; start it (`systemctl start docker`) and try again."
             )
+
+    def exists(self, node: str) -> bool:
+        """Say whether a container is there, on or off."""
+        return (found := self.id(node)) is not None and run("docker", "inspect", found).returncode == 0
 
     def running(self, node: str) -> bool:
         """Say whether a container runs."""

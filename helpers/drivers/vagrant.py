@@ -217,7 +217,7 @@ class VagrantDriver(LocalDriver):
         if self.alive and all(self.provider.running(node) for node in regular):
             return
         self.prepare(say)
-        if all(self.provider.id(node) for node in regular):
+        if all(self.provider.exists(node) for node in regular):
             for node in regular:
                 self._switch_on(node)
         else:
@@ -263,7 +263,7 @@ class VagrantDriver(LocalDriver):
         if self.provider.running(node):
             return
         self._remote.forget(node)
-        if self.provider.id(node) is None or not self.provider.on(node):
+        if not self.provider.exists(node) or not self.provider.on(node):
             self._vagrant("up", f"--provider={self.provider.name}", node)
 
         def answers() -> bool:
@@ -461,6 +461,20 @@ class VagrantDriver(LocalDriver):
             self._remote.run(node, f"nft delete table inet {TABLE} 2>/dev/null; exit 0")
 
     # ---- the end ------------------------------------------------------------------------
+
+    def clear(self, say: Say) -> None:
+        """End every program and keep containers, whose data is on this machine; others go with theirs."""
+        made = self.provider.made()
+        if not isinstance(self.provider, Docker) or not all(self.provider.running(node) for node in made):
+            self.down(say)
+            return
+        self.stop([RECORDER])
+        with ThreadPoolExecutor(max(1, len(made))) as pool:
+            list(pool.map(self._kill_all_on, made))
+
+    def _kill_all_on(self, node: str) -> None:
+        for program in reversed(self.topology[node].programs):
+            self.signal(Target(node, program), "KILL")
 
     def down(self, say: Say) -> None:
         """End the programs in order, then destroy the machines and what Vagrant knew of them."""
