@@ -3,7 +3,7 @@ PYTHON ?= python3
 OURS := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup workbook run test test-fast test-netns bench clean
+.PHONY: help setup workbook run test test-fast test-netns test-vagrant bench clean
 
 help:       ## list these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ test-fast: setup  ## set up, then the tests that need no lab: about a minute
 
 test-netns: setup  ## set up, then the tests of the netns driver (Linux, root): about 8 minutes
 	$(OURS) -m pytest tests/netns
+
+test-vagrant: setup  ## set up, then the tests of the vagrant driver (containers, root): about 10 minutes
+	$(OURS) -m pytest tests/vagrant
 
 bench: setup  ## set up, then measure: how fast the lab starts, what rotation costs
 	@set -e; for script in tests/bench/*.py; do echo "== $$script"; $(OURS) "$$script"; done

@@ -1,0 +1,183 @@
+"""The same verbs and experiments on six machines: containers with systemd, booted by lab/Vagrantfile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+
+import pytest
+import requests
+
+from helpers import Lab, LabError
+from helpers.drivers.vagrant import FILES, VagrantDriver
+from helpers.topology import LAB_DATA
+from helpers.waiting import until
+
+
+def driver(lab: Lab) -> VagrantDriver:
+    assert isinstance(lab.driver, VagrantDriver)
+    return lab.driver
+
+
+def container(lab: Lab, node: str) -> str:
+    found = driver(lab).provider.id(node)
+    assert found is not None
+    return found
+
+
+def inside(lab: Lab, node: str, *command: str) -> str:
+    done = subprocess.run(
+        ["docker", "exec", container(lab, node), *command], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip()
+
+
+def test_the_verbs(lab: Lab) -> None:
+    todo = lab.topology.target("todo0")
+    lab.stop("todo0")
+    assert lab.driver.state(todo) == "stopped"
+    with pytest.raises(LabError, match="does not run"):
+        lab.kill("todo0")
+    lab.start("todo0")
+    assert lab.driver.state(todo) == "running"
+    lab.pause("todo0")
+    assert lab.driver.state(todo) == "paused"
+    lab.resume("todo0")
+    assert lab.driver.state(todo) == "running"
+    first = lab.driver.pid(todo)
+    lab.kill("todo0")
+    assert lab.driver.state(todo) == "stopped"
+    lab.start("todo0")
+    assert lab.driver.pid(todo) not in (None, first)
+
+
+@pytest.mark.parametrize(
+    ("fault", "target", "seconds"),
+    [
+        ("kill", "todo0", 7),
+        ("pause", "todo0", 8),
+        ("stop", "todo1", 4),
+        ("step_down", "vault.leader", 4),
+        ("kill", "mysql", 7),
+        ("power_off", "todo1", 14),
+        ("unplug", "todo0", 14),
+        ("partition", "vault.leader", 30),
+    ],
+)
+def test_a_fault_stays_in_its_bounds(lab: Lab, fault: str, target: str, seconds: float) -> None:
+    with lab.record(f"{target}: {fault}") as run:
+        run.steady(4)
+        run.inject(fault, target)
+        run.observe(seconds)
+    assert str(run.verdict()) == "held", run.table().to_string()
+
+
+@pytest.mark.parametrize(
+    ("fault", "target"), [("seal", "vault.leader"), ("restart", "todo0"), ("leave", "todo1")]
+)
+def test_other_faults_are_healed(lab: Lab, fault: str, target: str) -> None:
+    with lab.record(f"{target}: {fault}") as run:
+        run.steady(1)
+        run.inject(fault, target)
+        run.observe(2)
+        run.heal()
+    assert lab.state == "deployed"
+
+
+def test_a_machine_that_loses_its_power_says_nothing_and_comes_back(lab: Lab) -> None:
+    driver(lab).power_off("todo1")
+    url = f"http://{lab.topology['todo1'].address}:{lab.topology.ports['todo']}/health"
+    # Nobody refuses: the address is silent, or the network knows no such machine any more.
+    with pytest.raises((requests.ConnectTimeout, requests.ConnectionError), match=r"timed out|No route"):
+        requests.get(url, timeout=1)
+    assert [lab.driver.state(t) for t in lab.topology.programs() if t.node == "todo1"] == ["stopped"] * 2
+    lab.heal()
+    assert requests.get(url, timeout=5).status_code == requests.codes.ok
+
+
+def test_a_machine_that_is_halted_unasked_does_not_leave_the_cluster(lab: Lab) -> None:
+    subprocess.run(["docker", "stop", container(lab, "todo1")], capture_output=True, check=True)
+    server = lab.consul()
+
+    def status() -> int:
+        return next(int(m["Status"]) for m in server.agent.members() if m["Name"] == "todo1")
+
+    until(lambda: status() != 1, "The loss of todo1", 20)
+    assert status() == 4, "3 is left, 4 is failed (serf's own numbers)"
+
+
+def test_a_unit_does_not_start_again_by_itself(lab: Lab) -> None:
+    lab.kill("todo0")
+    assert inside(lab, "todo0", "systemctl", "show", "-P", "Restart", "lab-todo") == "no"
+    assert inside(lab, "todo0", "systemctl", "is-active", "lab-todo") == "failed"
+
+
+def test_a_cut_node_is_reached_by_the_host_and_not_by_its_peers(lab: Lab) -> None:
+    lab.driver.cut("todo0", ["mysql"])
+    try:
+        url = f"http://{lab.topology['todo0'].address}:{lab.topology.ports['todo']}/todo"
+        assert requests.get(url, timeout=5).status_code == 503, "without MySQL it says so"
+    finally:
+        lab.driver.mend("todo0")
+    until(lambda: requests.get(url, timeout=5).status_code == 200, "todo0 after the mending", 15)
+
+
+def test_a_spare_machine_is_booted_when_it_is_asked_for(lab: Lab) -> None:
+    lab.deploy("todo2")
+    assert inside(lab, "todo2", "systemctl", "is-active", "lab-todo") == "active"
+    lab.stop("todo2")
+
+
+def test_a_lab_half_destroyed_is_made_whole(lab: Lab) -> None:
+    supervisor = driver(lab).supervisor
+    assert supervisor is not None
+    os.kill(supervisor, signal.SIGKILL)
+    subprocess.run(["docker", "rm", "-f", container(lab, "todo1")], capture_output=True, check=True)
+    assert Lab.at("deployed").state == "deployed"
+
+
+def test_going_down_the_ladder_keeps_the_machines(lab: Lab) -> None:
+    before = container(lab, "consul")
+    lab.reach("nodes", quiet=True)
+    assert container(lab, "consul") == before
+    assert not lab.vault("vault0", "").sys.is_initialized()
+
+
+def test_a_second_lab_is_told_whose_the_machines_are(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    monkeypatch.setenv("LAB_HOME", f"{tmp_path}/other")
+    with pytest.raises(LabError, match="belong to the lab in"):
+        Lab.at("nodes")
+    monkeypatch.undo()
+
+
+def test_a_daemon_that_is_gone_is_one_sentence(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    with pytest.raises(LabError, match="Docker daemon does not answer"):
+        Lab.open().reach("nodes")
+    monkeypatch.undo()
+
+
+def test_no_secret_is_in_the_vagrantfile_s_data(lab: Lab) -> None:
+    text = (FILES / "lab.json").read_text() + (lab.home.path / "logs" / "vagrant.log").read_text()
+    for name in ("root-token", "vaultadmin", "operator-token"):
+        secret = lab.home.secret(name)
+        assert secret is None or secret not in text
+
+
+@pytest.mark.parametrize("provider", ["docker", "libvirt", "virtualbox"])
+def test_the_vagrantfile_is_valid(provider: str, tmp_path: object, daemon: None) -> None:
+    variables = {"VAGRANT_DOTFILE_PATH": f"{tmp_path}/vagrant", "VAGRANT_DEFAULT_PROVIDER": provider}
+    done = subprocess.run(
+        ["vagrant", "validate"],
+        cwd=LAB_DATA,
+        env={**os.environ, **variables, "VAGRANT_CHECKPOINT_DISABLE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "could not be found" in done.stderr or "VirtualBox" in done.stderr:
+        pytest.skip(f"Vagrant cannot use {provider} on this machine")
+    assert done.returncode == 0, done.stderr
