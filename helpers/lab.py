@@ -218,7 +218,14 @@ class Lab:
         """Initialize Vault (once), keeping its key shares and root token as secrets."""
         self.need("nodes")
         with self.step("Vault initialized, keys kept"):
-            vault_steps.initialize(self, shares, threshold)
+            done = vault_steps.initialize(self, shares, threshold)
+        if not done and (shares or threshold):
+            raise LabError(
+                "Vault is initialized already, and its shares cannot be changed by this; "
+                "`lab down --purge` and `lab up nodes` give a new one."
+            )
+        if not done:
+            self.say("  Vault was initialized before; nothing was done")
 
     def unseal(self, *nodes: str) -> None:
         """Unseal the named Vaults, or all."""

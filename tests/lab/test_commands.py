@@ -291,6 +291,8 @@ def test_the_ladder_by_hand(other: Other, monkeypatch: pytest.MonkeyPatch) -> No
 
     assert "a threshold of 1 cannot be" in sentence(other.run("init", "--shares", "3", "--threshold", "1"))
     assert other.run("init", "--shares", "3", "--threshold", "2").code == 0
+    assert "initialized already" in sentence(other.run("init", "--shares", "5", "--threshold", "3"))
+    assert "nothing was done" in other.run("init").out
     assert lab.state == "initialized"
     sealed = f"The lab is in state initialized, and this needs {'unsealed'}; run `lab up unsealed`."
     assert sentence(other.run("configure")) == sealed
