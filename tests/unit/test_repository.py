@@ -23,7 +23,8 @@ REGISTRIES = [
         ("deb", "debian"),
     )
 ]
-HOME_PATHS = re.compile(r"(?<![\w.])/(?:root|home/[a-z]\w*|Users/\w+|work)/[\w.]")
+# The guests' own user is called vagrant; every other home is somebody's.
+HOME_PATHS = re.compile(r"(?<![\w.])/(?:root|home/(?!vagrant/)[a-z]\w*|Users/\w+|work)/[\w.]")
 
 
 def committed() -> list[Path]:
