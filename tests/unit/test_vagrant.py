@@ -1,0 +1,136 @@
+"""The vagrant driver without machines: what it writes for them, and its sentences for what is missing."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers.drivers import guest_python, providers, vagrant
+from helpers.errors import LabError
+from helpers.home import Home
+from helpers.topology import LAB_DATA, REPOSITORY, Target, load
+
+
+def stub(folder: Path, name: str, script: str) -> None:
+    file = folder / name
+    file.write_text(f"#!/bin/sh\n{script}\n")
+    file.chmod(0o755)
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty PATH."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("VAGRANT_DEFAULT_PROVIDER", raising=False)
+    return folder
+
+
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> vagrant.VagrantDriver:
+    monkeypatch.setattr(vagrant, "FILES", tmp_path / "vagrant")
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "docker")
+    home = Home(tmp_path / "a lab")
+    home.create()
+    return vagrant.VagrantDriver(home, load("vagrant"))
+
+
+def test_what_todo_imports_is_what_a_machine_gets() -> None:
+    found = set()
+    for file in (REPOSITORY / "todo").glob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            found |= {name.split(".")[0] for name in names if name}
+    lock = guest_python.needed((REPOSITORY / "requirements.lock").read_text())
+    locked = set(re.findall(r"^([a-z0-9._-]+)==", lock, re.M))
+    outside = found - set(sys.stdlib_module_names) - {"todo"}
+    assert {{"consul": "python-consul"}.get(name, name.replace("_", "-")) for name in outside} <= locked
+    assert not locked & {"jupyterlab", "pandas", "supervisor"}, "a machine gets todo's packages only"
+    assert lock.count("--hash=") >= len(locked)
+
+
+def test_no_provider_is_one_sentence(path: Path, tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="nothing to run machines with"):
+        providers.choose(tmp_path, None)
+
+
+def test_an_unknown_provider_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="the lab knows virtualbox, libvirt, docker"):
+        providers.choose(tmp_path, "hyperv")
+
+
+def test_a_docker_without_a_daemon_is_one_sentence(path: Path, tmp_path: Path) -> None:
+    stub(path, "docker", "echo 'Cannot connect' >&2; exit 1")
+    with pytest.raises(LabError, match="daemon does not answer"):
+        providers.Docker(tmp_path).refuse_unfit()
+
+
+def test_machines_come_before_containers(path: Path, tmp_path: Path) -> None:
+    stub(path, "docker", "exit 0")
+    assert providers.choose(tmp_path, None).name == "docker"
+    stub(path, "VBoxManage", "exit 0")
+    assert providers.choose(tmp_path, None).name == "virtualbox"
+
+
+def test_no_vagrant_is_one_sentence(path: Path, driver: vagrant.VagrantDriver) -> None:
+    with pytest.raises(LabError, match="apt-get install vagrant"):
+        driver.prepare(lambda _line: None)
+
+
+def test_a_failed_boot_says_why_in_one_line(path: Path, driver: vagrant.VagrantDriver) -> None:
+    stub(path, "env", "echo 'The box is gone.' >&2; exit 1")
+    with pytest.raises(LabError, match=r"`vagrant up` failed: The box is gone\. .*`lab down --purge`"):
+        driver._vagrant("up")
+
+
+def test_a_lab_that_was_never_booted_goes_down(path: Path, driver: vagrant.VagrantDriver) -> None:
+    driver.down(lambda _line: None)
+
+
+@pytest.mark.parametrize("program", ["agent", "vault", "mariadb", "todo"])
+def test_a_unit_never_starts_again_and_quotes_its_paths(driver: vagrant.VagrantDriver, program: str) -> None:
+    target = next(t for t in driver.topology.programs() if t.program == program)
+    driver._write_unit(target, Path("/a cache/packages"))
+    text = (driver.home.path / "nodes" / target.node / "units" / f"lab-{program}.service").read_text()
+    assert "Restart=no" in text
+    assert f"KillSignal={'SIGKILL' if program == 'agent' else 'SIGTERM'}" in text
+    command = re.search(r"^ExecStart=(.*)$", text, re.M)
+    assert command is not None
+    assert all(word.startswith('"') and word.endswith('"') for word in re.findall(r'"[^"]*"|\S+', command[1]))
+
+
+def test_a_machine_without_an_id_runs_nothing(driver: vagrant.VagrantDriver) -> None:
+    assert driver.state(Target("todo0", "todo")) == "stopped"
+    assert driver.pid(Target("todo0", "todo")) is None
+
+
+def test_another_network_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_NETWORK", "172.20.21")
+    assert vagrant.network() == "172.20.21"
+    monkeypatch.delenv("LAB_NETWORK")
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "virtualbox")
+    assert vagrant.network() == "192.168.56"
+
+
+def test_no_address_stands_in_the_vagrantfile() -> None:
+    for file in (LAB_DATA / "Vagrantfile", LAB_DATA / "provision" / "node.sh"):
+        assert re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", file.read_text().replace("255.255.255.0", "")) == []
+
+
+@pytest.mark.parametrize("script", ["docker/image.sh", "provision/node.sh"])
+def test_the_shell_scripts_parse(script: str) -> None:
+    assert subprocess.run(["sh", "-n", LAB_DATA / script], check=False).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("ruby") is None, reason="no Ruby")
+def test_the_vagrantfile_parses() -> None:
+    done = subprocess.run(["ruby", "-c", LAB_DATA / "Vagrantfile"], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
