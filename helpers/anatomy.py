@@ -85,14 +85,16 @@ def _bracket_marks(
         marks.append(
             ("Black bar: what the protocols allow, by the arithmetic in the text.", x - 0.14, height)
         )
+    # each number on the side of its sign that is away from the other sign
+    late = finding.measured is not None and finding.measured.value >= (finding.prediction or 0.0)
+    beside = 0.17 if late else -0.17
     if finding.measured is not None:
         x, height = at(since + finding.measured.value, y)
-        marks.append(
-            ("Triangle: what this run measured. On the bar: held. Beside it: broken.", x, height - 0.17)
-        )
+        text = "Triangle: what this run measured. On the bar: held. Beside it: broken."
+        marks.append((text, x + beside, height))
     if finding.prediction is not None:
         x, height = at(since + finding.prediction, y)
-        marks.append(("Diamond: what you predicted.", x - 0.17, height))
+        marks.append(("Diamond: what you predicted.", x - beside, height))
     return marks
 
 
