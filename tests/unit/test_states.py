@@ -23,7 +23,7 @@ class Notes:
         self.said: list[str] = []
         self.say = self.said.append
         self.driver = SimpleNamespace(
-            alive=at != "down", down=self._down, stop=lambda _: self.did.append("stop todo")
+            alive=at != "down", down=self._down, clear=self._down, stop=lambda _: self.did.append("stop todo")
         )
         settings = {} if wanted is None else {"state": wanted}
         self.home = SimpleNamespace(
