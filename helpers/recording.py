@@ -30,7 +30,7 @@ def start(lab: Lab, folder: Path, **options: Any) -> None:
         lab.topology,
         folder,
         vault_token=lab.home.path / "secrets" / "operator-token",
-        pids=lab.home.path / "pids.json",
+        pids=lab.home.path / "pids.json" if lab.driver.sees_processes else None,
         **options,
     )
     rows.write_whole(lab.home.path / SPEC, {**spec, "owner": os.getpid()})

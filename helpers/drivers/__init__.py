@@ -23,6 +23,10 @@ class Driver(Protocol):
     capabilities: frozenset[str]
 
     @property
+    def sees_processes(self) -> bool:
+        """Whether the nodes' processes are processes of this machine, so that the recorder can watch them."""
+
+    @property
     def alive(self) -> bool:
         """Whether the nodes' own supervisor answers: a lab is there."""
 

@@ -49,6 +49,7 @@ class LocalDriver:
 
     name = "local"
     capabilities: frozenset[str] = frozenset()
+    sees_processes: bool = True
 
     def __init__(self, home: Home, topology: Topology) -> None:
         self.home = home

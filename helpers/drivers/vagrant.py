@@ -78,6 +78,15 @@ class VagrantDriver(LocalDriver):
             self._chosen = choose(FILES, self._wanted)
         return self._chosen
 
+    @property
+    def sees_processes(self) -> bool:  # type: ignore[override]
+        """Whether this machine's kernel runs the nodes: containers, on Linux."""
+        for node in self.provider.made():
+            with contextlib.suppress(LabError):
+                if self.provider.first_process(node) is not None:
+                    return True
+        return False
+
     # ---- preparing ----------------------------------------------------------------------
 
     def prepare(self, say: Say) -> None:
