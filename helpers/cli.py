@@ -273,7 +273,7 @@ def main() -> None:
     """Run the command; turn what went wrong into one sentence and an exit code."""
     before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
     try:
-        app()
+        app(prog_name="lab")
     except LabError as error:
         typer.echo(str(error), err=True)
         sys.exit(1)

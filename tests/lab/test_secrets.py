@@ -14,7 +14,7 @@ import pytest
 import requests
 from lab_command import Result, tree
 
-from helpers import networks
+from helpers import networks, recording
 from helpers.lab import Lab
 from helpers.topology import REPOSITORY
 from helpers.waiting import until
@@ -130,6 +130,7 @@ def test_files_are_for_their_owner_alone(lab: Lab) -> None:
     """0600 and 0700 in the lab's folder and in that of the networks' claims.
 
     The sockets' own modes are their servers' choice, so their folder must keep everybody else out.
+    Recordings are measurements, made to be shown; that no secret is in them another test looks after.
     """
     assert stat.S_IMODE(lab.home.runtime.stat().st_mode) == 0o700
     open_to_others = []
@@ -137,6 +138,8 @@ def test_files_are_for_their_owner_alone(lab: Lab) -> None:
         for path in [folder, *folder.rglob("*")]:
             # The database server gives its own files to its group, below a folder that nobody else enters.
             own = path.is_relative_to(lab.home.path / "nodes" / "mysql" / "mariadb")
+            if path.is_relative_to(lab.home.path / "runs") or path.name == recording.SPEC:
+                continue
             mode = path.lstat().st_mode
             if not stat.S_ISLNK(mode) and mode & (0o007 if own else 0o077):
                 open_to_others.append(f"{stat.filemode(mode)} {path.relative_to(folder.parent)}")
