@@ -36,6 +36,7 @@ FILES = LAB_DATA / ".vagrant"  # where `cd lab && vagrant …` looks, too: one l
 SHARED = "lab.json"  # what the Vagrantfile reads of one lab
 TABLE = "labfault"  # the only nftables table that is ever made or removed
 BRIDGE = "labv0"
+MEMORY = {"containers": 1.0, "machines": 3.5}  # GiB: programs alone; 512 MB each and some for the provider
 _PIDS = threading.Lock()  # two deployments side by side write the same file
 PATIENCE = {"boot": 1800.0, "destroy": 600.0, "on": 60.0}  # seconds; a first boot fetches a box
 
@@ -125,11 +126,17 @@ class VagrantDriver(LocalDriver):
             raise LabError("The vagrant driver needs Vagrant; install it: apt-get install vagrant.")
         if find("mariadb").flavour != "mariadb":
             raise LabError("The machines run MariaDB, so its tables must be made by MariaDB, not by MySQL.")
-        owner = Home(Path(self._shared().get("home", self.home.path)))
+        owner = self._owner()
         if owner.path != self.home.path and owner.exists and self.provider.made():
             raise LabError(
                 f"The machines of lab/Vagrantfile belong to the lab in {owner.path}; "
                 f"run `LAB_HOME={owner.path} lab down --purge` first."
+            )
+        wanted = MEMORY["containers" if isinstance(self.provider, Docker) else "machines"]
+        if not self.provider.made() and (free := psutil.virtual_memory().available / 2**30) < wanted:
+            raise LabError(
+                f"Six machines of {self.provider.name} take {wanted:g} GiB of memory, and {free:.1f} GiB are "
+                "free; end other programs, or use the local driver (unset LAB_DRIVER)."
             )
         if not self.provider.made() and not Path(f"/sys/class/net/{BRIDGE}").exists():
             place = f"{self.topology.network}.0/24"
@@ -225,6 +232,9 @@ class VagrantDriver(LocalDriver):
         regular = [node.name for node in self.topology.regular()]
         if self.alive and all(self.provider.running(node) for node in regular):
             return
+        if FILES.exists() and not self._owner().exists:
+            say("found the machines of a lab whose folder is gone; removing them")
+            self._destroy()
         self.prepare(say)
         if all(self.provider.exists(node) for node in regular):
             for node in regular:
@@ -490,13 +500,19 @@ class VagrantDriver(LocalDriver):
         super().down(say)
         for node in self.topology.nodes:
             self._remote.forget(node)
-        if FILES.exists() and Path(self._shared().get("home", self.home.path)) == self.home.path:
+        owner = self._owner()
+        if FILES.exists() and (owner.path == self.home.path or not owner.exists):
             self._destroy()
-            shutil.rmtree(FILES)
+
+    def _owner(self) -> Home:
+        """Return the home of the lab that the machines belong to."""
+        return Home(Path(self._shared().get("home", self.home.path)))
 
     def _destroy(self) -> None:
+        """Destroy the machines, whoever made them; raises `LabError` when their provider does not answer."""
+        shared = self._shared()
         made = self.provider.made()
-        if made or isinstance(self.provider, Docker):
+        if made:
             self.provider.refuse_unfit()
         with ThreadPoolExecutor(max(1, len(made))) as pool:
             list(pool.map(self._off_if_on, made))
@@ -504,7 +520,8 @@ class VagrantDriver(LocalDriver):
             if made and shutil.which("vagrant"):
                 self._vagrant("destroy", "-f", patience="destroy")
         finally:
-            self.provider.sweep(self.home.path, self.topology.network)
+            self.provider.sweep(self._owner().path, shared.get("network", self.topology.network))
+        shutil.rmtree(FILES)
 
     def _off_if_on(self, node: str) -> None:
         with contextlib.suppress(LabError):

@@ -95,6 +95,33 @@ def test_a_lab_that_was_never_booted_goes_down(path: Path, driver: vagrant.Vagra
     driver.down(lambda _line: None)
 
 
+def test_machines_of_a_lab_whose_folder_is_gone_are_removed(
+    path: Path, driver: vagrant.VagrantDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("docker", "vagrant"):
+        stub(path, name, f'echo "{name} $*" >>"{path}/asked"; case "$*" in *State.Running*) echo true;; esac')
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    place = vagrant.FILES / "machines" / "todo0" / "docker"
+    place.mkdir(parents=True)
+    (place / "id").write_text("abc")
+    (vagrant.FILES / "lab.json").write_text('{"home": "/gone", "network": "172.20.30", "provider": "docker"}')
+    driver.down(lambda _line: None)
+    asked = (path / "asked").read_text()
+    for words in ("docker kill abc", "vagrant destroy -f", "twelve-factor-lab=/gone", "172.20.30.0/24"):
+        assert words in asked
+    assert not vagrant.FILES.exists()
+
+
+def test_too_little_memory_is_one_sentence(
+    path: Path, driver: vagrant.VagrantDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(path, "vagrant", "exit 0")
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    monkeypatch.setitem(vagrant.MEMORY, "containers", 1e6)
+    with pytest.raises(LabError, match="GiB are free"):
+        driver.prepare(lambda _line: None)
+
+
 @pytest.mark.parametrize("program", ["agent", "vault", "mariadb", "todo"])
 def test_a_unit_never_starts_again_and_quotes_its_paths(driver: vagrant.VagrantDriver, program: str) -> None:
     target = next(t for t in driver.topology.programs() if t.program == program)
