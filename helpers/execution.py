@@ -34,6 +34,7 @@ class Outcome:
     seconds: float
     failure: str | None = None
     details: str = ""
+    recorded: float = 0.0  # seconds of experiments: what the protocols and the steady state made it wait
 
     @property
     def name(self) -> str:

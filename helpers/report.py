@@ -27,6 +27,7 @@ from nbconvert.filters import markdown2html
 from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from rich.console import Console
 
+from helpers import records
 from helpers.errors import LabError
 from helpers.execution import Outcome, run_notebook
 from helpers.home import Home
@@ -151,6 +152,16 @@ def keep(outcome: Outcome, out: Path) -> None:
             shutil.copytree(lab_logs, logs / "lab")
 
 
+def runs() -> list[Path]:
+    """Return the folders of the lab's recorded runs."""
+    return sorted((Home.locate().path / "runs").glob("*/"))
+
+
+def length(run: Path) -> float:
+    """Return how long a run was recorded, in seconds: its last event ends with it."""
+    return float(records.read(run).events["t_end"].max())
+
+
 def run_all(paths: list[Path], out: Path) -> list[Outcome]:
     """Run the notebooks one after the other; one that fails does not stop the rest.
 
@@ -171,11 +182,14 @@ def run_all(paths: list[Path], out: Path) -> list[Outcome]:
             def progress(done: int, cells: int, status: Any = status, label: str = label) -> None:
                 status.update(f"{label}: cell {done + 1} of {cells}")
 
+            before = set(runs())
             outcome = run_notebook(path, progress)
+            outcome.recorded = sum(length(run) for run in runs() if run not in before)
         outcomes.append(outcome)
         keep(outcome, out)
         verdict = f"failed: {outcome.failure}" if outcome.failure else "ran"
-        console.print(f"{label}: {verdict}, {outcome.seconds:.0f} s", markup=False, soft_wrap=True)
+        took = f"{outcome.seconds:.0f} s, {outcome.recorded:.0f} s of them recorded"
+        console.print(f"{label}: {verdict}, {took}", markup=False, soft_wrap=True)
     return outcomes
 
 
