@@ -31,7 +31,7 @@ test-fast: setup  ## set up, then the tests that need no lab: about a minute
 test-netns: setup  ## set up, then the tests of the netns driver (Linux, root): about 8 minutes
 	$(OURS) -m pytest tests/netns
 
-test-vagrant: setup  ## set up, then the tests of the vagrant driver (containers, root): about 10 minutes
+test-vagrant: setup  ## set up, then the tests of the vagrant driver (containers, root): about 15 minutes
 	$(OURS) -m pytest tests/vagrant
 
 bench: setup  ## set up, then measure: how fast the lab starts, what rotation costs

@@ -112,8 +112,7 @@ class VagrantDriver(LocalDriver):
             if "todo" in node.programs:
                 own += [packages, REPOSITORY / "todo"]
             folders[node.name] = [str(folder) for folder in own]
-        for target in self.topology.programs():
-            self._write_unit(target, packages)
+        self._write_units()
         FILES.mkdir(exist_ok=True)
         write_private(FILES / SHARED, json.dumps({**shared, "folders": folders}, indent=2) + "\n")
 
@@ -190,6 +189,11 @@ class VagrantDriver(LocalDriver):
             reason = ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1]
             raise LabError(f"The image of the machines could not be built: {reason} (log: {log}).")
         return image
+
+    def _write_units(self) -> None:
+        """Write all programs' units; they go with a cluster's data, and a machine's boot copies them."""
+        for target in self.topology.programs():
+            self._write_unit(target, guest_python.folder())
 
     def _write_unit(self, target: Target, packages: Path) -> None:
         folder = self.home.node_folder(target.node, target.program)
@@ -283,6 +287,7 @@ class VagrantDriver(LocalDriver):
             return
         self._remote.forget(node)
         if not self.provider.exists(node) or not self.provider.on(node):
+            self._write_units()
             self._vagrant("up", f"--provider={self.provider.name}", node)
 
         def answers() -> bool:
