@@ -13,6 +13,9 @@ import threading
 import time
 from typing import Annotated
 
+import consul
+import hvac
+import requests
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -276,6 +279,15 @@ def main() -> None:
         app(prog_name="lab")
     except LabError as error:
         typer.echo(str(error), err=True)
+        sys.exit(1)
+    except (consul.ConsulException, hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
+        # A server that is down, frozen, sealed or leaderless: with a fault in, any command may meet one.
+        said = " ".join(str(error).split())[:300]
+        typer.echo(
+            f"A server of the lab failed in the middle of this ({type(error).__name__}: {said}); "
+            "`lab status` shows which, `lab heal` repairs it.",
+            err=True,
+        )
         sys.exit(1)
     except SystemExit as ended:
         if ended.code != CTRL_C:

@@ -1,11 +1,16 @@
-"""Ctrl-C ends a command in one sentence, also where Python would drop it."""
+"""A command ends in one sentence: after Ctrl-C, also where Python would drop it, and when a server fails."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from typing import NoReturn
 
+import hvac
 import pytest
+import requests
+
+from helpers import cli
 
 # A command during which a finalizer runs at the moment of the interrupt, or nothing does.
 PROGRAM = """
@@ -18,7 +23,7 @@ def interrupt():
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.01)
 
-def app():
+def app(prog_name):
     thing = Thing()
     try:
         {moment}
@@ -42,3 +47,22 @@ def test_interrupt(moment: str) -> None:
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "Interrupted; `lab heal` repairs what was left half done.\n"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [requests.ConnectionError("refused\n by it"), hvac.exceptions.InternalServerError("no"), OSError("full")],
+)
+def test_a_server_that_fails_in_the_middle(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def app(**_: object) -> NoReturn:
+        raise error
+
+    monkeypatch.setattr(cli, "app", app)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert said.startswith(f"A server of the lab failed in the middle of this ({type(error).__name__}: ")
