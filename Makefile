@@ -38,5 +38,5 @@ bench: setup  ## set up, then measure: how fast the lab starts, what rotation co
 	@set -e; for script in tests/bench/*.py; do echo "== $$script"; $(OURS) "$$script"; done
 
 clean:      ## end the lab, remove .lab, out/ and .venv; the programs' cache stays
-	@if [ -x $(OURS) ] && [ -d .lab ]; then .venv/bin/lab down --purge; fi
+	@if [ -x $(OURS) ] && [ -d .lab ]; then env -u LAB_HOME -u LAB_DRIVER .venv/bin/lab down --purge; fi
 	rm -rf out .venv .venv.lock .mypy_cache .ruff_cache .pytest_cache *.egg-info
