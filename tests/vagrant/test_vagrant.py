@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -197,20 +196,19 @@ def test_the_vagrantfile_is_valid(provider: str, tmp_path: Path, daemon: None) -
         stand_in = tmp_path / "VBoxManage"
         stand_in.write_text('#!/bin/sh\n[ "$1" = --version ] && echo 7.0.10r158379\n')
         stand_in.chmod(0o755)
-    variables = {"VAGRANT_DOTFILE_PATH": f"{tmp_path}/vagrant", "VAGRANT_DEFAULT_PROVIDER": provider}
+    # A copy, beside no lab: Vagrant validates with the provider of machines that are there, and libvirt's
+    # shared folders want an NFS server.
+    copy = tmp_path / "lab"
+    shutil.copytree(LAB_DATA, copy, ignore=shutil.ignore_patterns(".vagrant"))
+    variables = {"VAGRANT_DEFAULT_PROVIDER": provider, "VAGRANT_CHECKPOINT_DISABLE": "1"}
     done = subprocess.run(
         ["vagrant", "validate"],
-        cwd=LAB_DATA,
-        env={
-            **os.environ,
-            **variables,
-            "PATH": f"{os.environ['PATH']}:{tmp_path}",
-            "VAGRANT_CHECKPOINT_DISABLE": "1",
-        },
+        cwd=copy,
+        env={**os.environ, **variables, "PATH": f"{os.environ['PATH']}:{tmp_path}"},
         capture_output=True,
         text=True,
         check=False,
     )
-    if re.search(r"could not be found|was not\s+found in the PATH", done.stderr):
-        pytest.skip(f"this machine lacks what {provider} needs: apt-get install vagrant-{provider} kmod")
+    if "could not be found" in done.stderr:
+        pytest.skip(f"Vagrant has no {provider} on this machine: apt-get install vagrant-{provider}")
     assert done.returncode == 0, done.stderr
