@@ -28,6 +28,7 @@ from helpers.showing import Showing
 if TYPE_CHECKING:
     from helpers.lab import Lab
 
+CONDITIONS = ("vault.leader", "todo.any", "detected")  # what `observe` can wait for by name
 SETTLE = 3.0  # seconds of health recorded at the end: longer than an unchanged catalog is silent
 
 
@@ -57,7 +58,11 @@ class Run(Showing):
         slug = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")[:40]
         self.folder = self.lab.home.folder("runs", f"{stamp}-{slug}")
         self._info = rows.start(self.folder, **self._describe())
-        recording.start(self.lab, self.folder, **self.options)
+        try:
+            recording.start(self.lab, self.folder, **self.options)
+        except BaseException:  # a Ctrl-C too: `__exit__` is not called for a `with` that did not begin
+            recording.end(self.lab)
+            raise
         return self
 
     def __exit__(
@@ -145,8 +150,11 @@ class Run(Showing):
         `until` is `vault.leader`, `todo.any`, `detected`, or a function.
 
         With `until` it records a little longer than the moment itself, and at most `at_most` seconds: a
-        condition that stays out is no error, the verdict will say so.
+        condition that stays out is no error, the verdict will say so. Raises `LabError` for a name that is
+        no condition.
         """
+        if isinstance(until, str) and until not in CONDITIONS:
+            raise LabError(f"There is no condition {until!r}; use {', '.join(CONDITIONS)} or a function.")
         if until is None:
             time.sleep(seconds if seconds is not None else 10.0)
             return
@@ -166,22 +174,24 @@ class Run(Showing):
                 return False
             case "todo.any":
                 return bool(passing_instances(self.lab))
-            case "detected":
-                hit = {node for plan, _, _ in self._injected for node in plan.nodes}
-                return not hit & passing_instances(self.lab)
-        raise LabError(
-            f"There is no condition {condition!r}; use vault.leader, todo.any, detected or a function."
-        )
+        hit = {node for plan, _, _ in self._injected for node in plan.nodes}
+        return not hit & passing_instances(self.lab)
 
     def note(self, message: str) -> None:
         """Write a remark on the time line."""
         rows.append_event(self.folder, phase="note", t_begin=self.now, t_end=self.now, message=message)
 
     def heal(self) -> None:
-        """Undo every fault of this run, then wait for the healthy lab and record it. May be called twice."""
+        """Undo every fault of this run, then wait for the healthy lab and record it. May be called twice.
+
+        A fault that cannot be undone by itself stops neither the others nor the repair of everything.
+        """
         for plan, hit, injected in reversed(self._injected):
-            begun = self.now
-            FAULTS[plan.fault].heal(self.lab, plan)
+            begun, failed = self.now, ""
+            try:
+                FAULTS[plan.fault].heal(self.lab, plan)
+            except Exception as error:
+                failed = f"{type(error).__name__}: {error}"
             allowed = bounds.after_heal(self._config, plan.fault, hit, begun - injected)
             rows.append_event(
                 self.folder,
@@ -191,6 +201,8 @@ class Run(Showing):
                 t_begin=begun,
                 t_end=self.now,
                 params={"label": plan.label, "hit": hit},
+                ok=not failed,
+                message=failed,
                 bounds=_intervals(allowed),
             )
         if not self._injected:

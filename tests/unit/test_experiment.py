@@ -1,0 +1,57 @@
+"""What an experiment does when something in it goes wrong, on a lab that only takes notes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from helpers import experiment, records, rows
+from helpers.errors import LabError
+from helpers.experiment import Run
+from helpers.faults import FAULTS, Plan
+from helpers.topology import Target, load
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A run that has begun, of a lab whose repair takes no time."""
+    lab: Any = SimpleNamespace(topology=load(), repaired=[])
+    lab.reach = lambda state, quiet: lab.repaired.append(state)
+    made = Run(lab, "made up", {})
+    made.folder = tmp_path
+    made._info = rows.start(tmp_path)
+    monkeypatch.setattr(experiment, "SETTLE", 0.0)
+    return made
+
+
+def test_a_condition_that_is_none_is_refused_at_once(run: Run) -> None:
+    with pytest.raises(LabError, match=r"no condition 'vault.leder'; use vault.leader, todo.any, detected"):
+        run.observe(until="vault.leder", at_most=0.2)
+
+
+def test_a_fault_that_cannot_be_undone_does_not_stop_the_repair(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    undone: list[str] = []
+
+    class Stubborn:
+        def heal(self, _: object, plan: Plan) -> None:
+            undone.append(plan.role)
+            if plan.role == "todo1":
+                raise ConnectionError("nobody is there")
+
+    monkeypatch.setitem(FAULTS, "kill", Stubborn())  # type: ignore[arg-type]
+    for name in ("todo0", "todo1"):
+        plan = Plan("kill", name, (Target(name, "todo"),), f"{name}: kill -9")
+        run._injected.append((plan, "todo", run.now))
+    run.heal()
+    run.heal()
+    assert undone == ["todo1", "todo0"]
+    assert run.lab.repaired == ["deployed"]  # type: ignore[attr-defined]
+    events = records.read(run.folder).events
+    assert list(events["phase"]) == ["heal", "heal", "steady"]
+    assert list(events["ok"]) == [False, True, True]
+    assert events["message"][0] == "ConnectionError: nobody is there"
