@@ -186,6 +186,17 @@ class Restart(_OnPrograms):
             lab.start(str(target))
 
 
+def _refuse_followers(lab: Lab, plan: Plan) -> None:
+    """Raise `LabError` when a victim does not lead: only a leader steps down, or is sealed by the API."""
+    for target in plan.targets:
+        client = lab.vault(target.node, "")
+        if vault_steps.role(client) != "active":
+            raise LabError(
+                f"{target.node} does not lead, and {plan.fault} is for the leader: inject it into "
+                "vault.leader; `restart` leaves a standby sealed."
+            )
+
+
 @register
 class StepDown(_OnPrograms):
     """The leader gives up its leadership and stays unsealed (`sys/step-down`)."""
@@ -195,7 +206,8 @@ class StepDown(_OnPrograms):
     programs = ("vault",)
 
     def inject(self, lab: Lab, plan: Plan) -> None:
-        """Ask each to step down."""
+        """Ask each to step down. Raises `LabError` for one that does not lead: it would only nod."""
+        _refuse_followers(lab, plan)
         for target in plan.targets:
             lab.vault(target.node).sys.step_down()
 
@@ -209,7 +221,8 @@ class Seal(_OnPrograms):
     programs = ("vault",)
 
     def inject(self, lab: Lab, plan: Plan) -> None:
-        """Seal each."""
+        """Seal each. Raises `LabError` for one that does not lead: Vault refuses that, too."""
+        _refuse_followers(lab, plan)
         for target in plan.targets:
             lab.vault(target.node).sys.seal()
 
@@ -345,5 +358,6 @@ def hold(lab: Lab, plan: Plan, seconds: float, say: Callable[[str], None]) -> No
         say(f"{plan.label}, for {seconds:g} s")
         time.sleep(seconds)
     finally:
-        kind.heal(lab, plan)
+        with contextlib.suppress(Exception):  # what it could not undo by itself, the lab's own heal repairs
+            kind.heal(lab, plan)
         lab.heal()
