@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import consul
 import requests
 
+from helpers.clients import ConsulClient
+
 if TYPE_CHECKING:
     import pandas
 
@@ -117,7 +119,8 @@ def _deployed(lab: Lab, node: Node) -> bool:
 
 def _health(lab: Lab) -> dict[tuple[str, str], str]:
     """Return Consul's word for each (node, service): passing, warning, critical; empty without Consul."""
-    client = lab.consul(lab.topology.server.name)
+    address, port = lab.topology.server.address, lab.topology.ports["consul_http"]
+    client = ConsulClient(address, port, timeout=(PROBE_TIMEOUT, PROBE_TIMEOUT))
     found = {}
     for service in ("vault", "todo"):
         try:
@@ -166,8 +169,8 @@ def probe(address: str) -> bool:
         if made.status_code != requests.codes.created:
             return False
         one = f"{address}/todo/{made.json()['id']}"
-        read = requests.get(one, timeout=PROBE_TIMEOUT)
+        read = requests.get(one, timeout=PROBE_TIMEOUT).json()
         gone = requests.delete(one, timeout=PROBE_TIMEOUT)
     except (requests.RequestException, ValueError, KeyError):
         return False
-    return read.json().get("content") == PROBE_TEXT and gone.status_code == 204
+    return read.get("content") == PROBE_TEXT and gone.status_code == 204
