@@ -174,7 +174,9 @@ def _climb_unsealed(lab: Lab) -> None:
 
 
 def _climb_configured(lab: Lab) -> None:
-    if not _configured(lab):
+    if _configured(lab):
+        vault_steps.keep_operator(lab)
+    else:
         vault_steps.configure(lab)
 
 

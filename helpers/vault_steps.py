@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import hvac
 import requests
 
+from helpers import clients
 from helpers.errors import LabError
 from helpers.render import render
 from helpers.topology import Target
@@ -18,7 +19,7 @@ from helpers.waiting import until
 if TYPE_CHECKING:
     from helpers.lab import Lab
 
-OPERATOR_PERIOD = "768h"  # renewed by use of `lab configure`; 32 days is Vault's own default maximum
+OPERATOR_PERIOD = "768h"  # renewed whenever the ladder is climbed; 32 days is Vault's own default maximum
 
 
 def initialize(lab: Lab, shares: int | None = None, threshold: int | None = None) -> bool:
@@ -93,10 +94,10 @@ def wait_for_leader(lab: Lab) -> None:
     90 s: after the loss of the whole cluster, Consul's server included, its session (twice 15 s) and the
     lock's delay (15 s) begin to run out only with the new server, and the standby asks every 5 s.
     """
-    clients = [lab.vault(name, token="") for name in _names(lab)]
+    vaults = [lab.vault(name, token="") for name in _names(lab)]
 
     def led() -> bool:
-        for client in clients:
+        for client in vaults:
             with contextlib.suppress(requests.RequestException):
                 if role(client) == "active":
                     return True
@@ -143,15 +144,26 @@ def is_configured(client: hvac.Client, lab: Lab) -> bool:
         client.auth.approle.read_role("todo-migrate")
     except (hvac.exceptions.VaultError, requests.RequestException):
         return False
-    return lab.home.secret("operator-token") is not None
+    return lab.home.secret("operator-token") is not None and lab.home.secret("root-token") is None
+
+
+def keep_operator(lab: Lab) -> None:
+    """Renew the operator's token: a lab that is used at least once a month goes on for ever."""
+    lab.active_vault().auth.token.renew_self()
 
 
 def configure(lab: Lab) -> None:
     """Give Vault its audit log, policies, log-in for todo and database credentials; then revoke root.
 
     Idempotent. Afterwards the operator's token does all further work and the root token is gone.
+    Raises `LabError` when Vault does not take the token that is kept here.
     """
     client = lab.active_vault()
+    if not client.is_authenticated():
+        raise LabError(
+            "Vault does not take the token kept here; the operator's ends after 32 days without a `lab up`. "
+            "`lab down --purge` and `lab up` give a new lab."
+        )
     raw = lab.topology.raw
     database = raw["database"]
     with lab.step("audit log, policies, AppRole"):
@@ -179,13 +191,15 @@ def configure(lab: Lab) -> None:
         )
     with lab.step("database secrets engine: roles todo and todo-migrate"):
         _configure_database(client, lab, database)
-    if lab.home.secret("operator-token") is None:
+    if (root := lab.home.secret("root-token")) is not None:
         with lab.step("operator's token made, root token revoked"):
-            answer = client.auth.token.create_orphan(
-                policies=["operator"], period=OPERATOR_PERIOD, display_name="operator"
-            )
-            lab.home.keep_secret("operator-token", answer["auth"]["client_token"])
-            client.auth.token.revoke_self()
+            if lab.home.secret("operator-token") is None:
+                answer = client.auth.token.create_orphan(
+                    policies=["operator"], period=OPERATOR_PERIOD, display_name="operator"
+                )
+                lab.home.keep_secret("operator-token", answer["auth"]["client_token"])
+            with contextlib.suppress(hvac.exceptions.Forbidden):  # an interrupted run has revoked it already
+                clients.vault(client.url, root).auth.token.revoke_self()
             lab.home.drop_secret("root-token")
 
 
