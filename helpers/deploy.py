@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +32,7 @@ def migrate(lab: Lab) -> None:
     environment = _environment(lab, node, "todo-migrate", {})
     file = lab.home.node_folder(node.name, "todo") / "migrate.env"
     write_private(file, environment)
-    variables = dict(line.split("=", 1) for line in environment.splitlines() if line)
+    variables = dict(word.split("=", 1) for word in shlex.split(environment))
     done = subprocess.run(
         [sys.executable, "-m", "todo", "migrate"],
         env={**os.environ, **variables},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import jinja2
@@ -16,6 +17,8 @@ _TEMPLATES = jinja2.Environment(
     keep_trailing_newline=True,
     autoescape=False,  # configuration files, not HTML
 )
+# A value in a file that a shell reads (systemd takes the same quotes): a path may have a space in it.
+_TEMPLATES.filters["quoted"] = lambda value: shlex.quote(str(value))
 
 
 def render(template: str, topology: Topology, node: Node | None = None, **values: Any) -> str:

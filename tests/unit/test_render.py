@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import jinja2
@@ -89,6 +90,23 @@ def test_todos_environment() -> None:
     assert variables["TODO_SECRET_ID_FILE"] == "/x/todo.secret"
     assert variables["TODO_HEALTH"] == "shallow"
     assert variables["TODO_CHECK_INTERVAL"] == "5"
+
+
+def test_a_shell_reads_todos_environment_as_it_is_meant() -> None:
+    awkward = {"TODO_SECRET_ID_FILE": "/a lab's/$HOME/x", "TODO_LOG_LEVEL": "info; echo hacked"}
+    text = render(
+        "todo/todo.env.j2",
+        TOPOLOGY,
+        TOPOLOGY["todo0"],
+        role_id="role",
+        secret_id_file=awkward["TODO_SECRET_ID_FILE"],
+        database_role="todo",
+        extra={"TODO_LOG_LEVEL": awkward["TODO_LOG_LEVEL"]},
+    )
+    for name, value in awkward.items():
+        script = f'set -a; {text}\nprintf %s "${name}"'
+        read = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+        assert read.stdout == value
 
 
 def test_a_missing_value_is_an_error_and_not_an_empty_word() -> None:
