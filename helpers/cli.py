@@ -83,8 +83,8 @@ def up(state: Annotated[str, typer.Argument(help="How far up the ladder.")] = "d
 
 @app.command()
 def init(
-    shares: Annotated[int | None, typer.Option(help="How many key shares to make.")] = None,
-    threshold: Annotated[int | None, typer.Option(help="How many unseal.")] = None,
+    shares: Annotated[int | None, typer.Option(min=1, help="How many key shares to make.")] = None,
+    threshold: Annotated[int | None, typer.Option(min=1, help="How many unseal.")] = None,
 ) -> None:
     """Initialize Vault: split its key and keep the shares in the lab's folder."""
     Lab.open(typer.echo).init(shares, threshold)

@@ -57,6 +57,7 @@ def test_the_real_program_is_no_different(command: Command) -> None:
         ["up", "--nope"],
         ["logs", "todo0", "-n", "0"],
         ["init", "--shares", "many"],
+        ["init", "--shares", "0"],
         ["inject", "kill", "todo0", "--for", "-1"],
     ],
     ids=" ".join,
