@@ -69,6 +69,16 @@ def register(kind: type[Fault]) -> type[Fault]:
     return kind
 
 
+# What a capability of a driver is to a reader, and what to do where it is missing.
+NEEDS = {
+    "network": (
+        "nodes with a network of their own",
+        "pause for silence, or LAB_DRIVER=netns (Linux, root)",
+    ),
+    "delay": ("a link whose packets can be delayed", "pause for a service that does not answer in time"),
+}
+
+
 def plan(lab: Lab, fault: str, role: str) -> Plan:
     """Resolve a target as it is now and plan a fault on it.
 
@@ -78,9 +88,9 @@ def plan(lab: Lab, fault: str, role: str) -> Plan:
         raise LabError(f"There is no fault {fault!r}; the faults are {', '.join(FAULTS)}.")
     kind = FAULTS[fault]
     if kind.needs is not None and kind.needs not in lab.driver.capabilities:
+        needed, instead = NEEDS[kind.needs]
         raise LabError(
-            f"{fault} needs nodes with a {kind.needs} of their own, which the {lab.driver.name} driver does "
-            "not give; use pause for silence, or LAB_DRIVER=netns (Linux, root)."
+            f"{fault} needs {needed}, which the {lab.driver.name} driver does not give; use {instead}."
         )
     return kind.plan(lab.topology, role, lab.resolve(role))
 
@@ -336,6 +346,19 @@ class Unplug(_OnNetwork):
         """Take each node's link down."""
         for node in plan.nodes:
             lab.driver.unplug(node)
+
+
+@register
+class Slow(_OnNetwork):
+    """A slow link; no driver has the capability yet (the kernel's netem gives it where it is built in)."""
+
+    name = "slow"
+    words = "slow link"
+    needs: ClassVar[str | None] = "delay"
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Never reached: `plan` refuses a driver without the capability."""
+        raise NotImplementedError
 
 
 def clear_maintenance(lab: Lab) -> None:

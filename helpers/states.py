@@ -142,7 +142,16 @@ def _unsealed(lab: Lab) -> bool:
 
 
 def _configured(lab: Lab) -> bool:
-    return vault_steps.is_configured(lab.active_vault(), lab)
+    client = lab.active_vault()
+    return (
+        vault_steps.is_configured(client, lab)
+        and vault_steps.lease(client, lab)
+        == (
+            lab.topology.raw["database"][
+                "lease"
+            ]  # a notebook that was left in the middle may have changed it
+        )
+    )
 
 
 def _deployed(lab: Lab) -> bool:

@@ -147,6 +147,13 @@ def is_configured(client: hvac.Client, lab: Lab) -> bool:
     return lab.home.secret("operator-token") is not None and lab.home.secret("root-token") is None
 
 
+def lease(client: hvac.Client, lab: Lab) -> int:
+    """Return the seconds that a credential of todo's role lives, as Vault has it now."""
+    database = lab.topology.raw["database"]
+    role = client.secrets.database.read_role(database["role"], mount_point=database["mount"])
+    return int(role["data"]["default_ttl"])
+
+
 def keep_operator(lab: Lab) -> None:
     """Renew the operator's token: a lab that is used at least once a month goes on for ever."""
     lab.active_vault().auth.token.renew_self()

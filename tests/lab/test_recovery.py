@@ -271,3 +271,13 @@ def test_everything_but_vaults_lock_lost_at_once(lab: Lab, command: Command) -> 
     healed = command("heal")
     assert healed.code == 0, healed.err
     assert lab.state == "deployed"
+
+
+def test_a_lease_that_somebody_left_changed_is_put_back(lab: Lab) -> None:
+    database = lab.topology.raw["database"]
+    vault = lab.active_vault()
+    path = f"{database['mount']}/roles/{database['role']}"
+    vault.write_data(path, data={**vault.read(path)["data"], "default_ttl": 6})
+    assert lab.state != "deployed"
+    lab.reach("deployed")
+    assert vault.read(path)["data"]["default_ttl"] == database["lease"]
