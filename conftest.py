@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
     Without a LAB_HOME of its own the run uses a lab beside the reader's, which it must not touch.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what runs in its background deaf to Ctrl-C, and the tests' own processes would
+        # inherit that: then nothing that a test interrupts would hear it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(environment())
     os.environ.setdefault("LAB_HOME", str(TEST_HOME))
     config.stash[_FAILED] = {}

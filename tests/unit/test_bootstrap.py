@@ -186,7 +186,7 @@ def test_an_up_to_date_set_up_takes_under_five_seconds() -> None:
 
 def test_make_names_each_target() -> None:
     listed = subprocess.run(
-        ["make", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "help"], cwd=REPOSITORY, capture_output=True, text=True, check=True
     ).stdout
     makefile = (REPOSITORY / "Makefile").read_text()
     targets = next(line for line in makefile.splitlines() if line.startswith(".PHONY:")).split()[1:]
