@@ -138,7 +138,10 @@ def _initialized(lab: Lab) -> bool:
 
 def _unsealed(lab: Lab) -> bool:
     roles = [vault_steps.role(lab.vault(node.name, "")) for node in lab.topology.of("vault")]
-    return None not in roles and "active" in roles
+    if None in roles or "active" not in roles:
+        return False
+    leader = lab.topology.of("vault")[roles.index("active")]
+    return vault_steps.writes(lab, lab.vault(leader.name, ""))
 
 
 def _configured(lab: Lab) -> bool:
@@ -155,9 +158,11 @@ def _configured(lab: Lab) -> bool:
 
 
 def _deployed(lab: Lab) -> bool:
-    regular = lab.topology.of("todo")
-    passing = deploy.passing_instances(lab)
-    return all(node.name in passing and deploy.serves(lab, node) for node in regular)
+    todos = lab.topology.of("todo")
+    names = {node.name for node in todos}
+    # Asked at every agent, as clients do: one that was started again may not know its server yet.
+    seen = all(names <= deploy.passing_instances(lab, node.name) for node in lab.topology.regular())
+    return seen and all(deploy.serves(lab, node) for node in todos)
 
 
 _TESTS = [

@@ -84,6 +84,8 @@ def talkative(lab: Lab) -> Iterator[Lab]:
     finally:
         vault.write_data(configuration, data={**known, "password_policy": ""})
         vault.delete("sys/policies/password/seen")
+        # The lease of the dropped user could never be revoked, and would stop whoever revokes them all.
+        vault.sys.revoke_force(f"{database['mount']}/creds/{database['role']}")
         lab.deploy("todo0")
 
 
