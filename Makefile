@@ -3,7 +3,7 @@ PYTHON ?= python3
 OURS := .venv/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help setup workbook run test test-fast test-netns test-vagrant bench clean
+.PHONY: help setup workbook run test test-fast test-netns test-vagrant bench repeats clean
 
 help:       ## list these targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -35,7 +35,11 @@ test-vagrant: setup  ## set up, then the tests of the vagrant driver (containers
 	$(OURS) -m pytest tests/vagrant
 
 bench: setup  ## set up, then measure: how fast the lab starts, what rotation costs
-	@set -e; for script in tests/bench/*.py; do echo "== $$script"; $(OURS) "$$script"; done
+	@set -e; for name in lab_up todo_throughput todo_rotation recorder; do \
+	  echo "== tests/bench/$$name.py"; $(OURS) tests/bench/$$name.py; done
+
+repeats: setup  ## set up, then every fault many times against what is allowed: about an hour
+	$(OURS) tests/bench/repeats.py
 
 clean:      ## end the lab, remove .lab, out/ and .venv; the programs' cache stays
 	@if [ -x $(OURS) ] && [ -d .lab ]; then env -u LAB_HOME -u LAB_DRIVER .venv/bin/lab down --purge; fi
