@@ -146,15 +146,10 @@ def _unsealed(lab: Lab) -> bool:
 
 def _configured(lab: Lab) -> bool:
     client = lab.active_vault()
-    return (
-        vault_steps.is_configured(client, lab)
-        and vault_steps.lease(client, lab)
-        == (
-            lab.topology.raw["database"][
-                "lease"
-            ]  # a notebook that was left in the middle may have changed it
-        )
-    )
+    if not vault_steps.is_configured(client, lab):
+        return False
+    # A notebook that was left in the middle may have changed the lease.
+    return vault_steps.lease(client, lab) == lab.topology.raw["database"]["lease"]
 
 
 def _deployed(lab: Lab) -> bool:
