@@ -7,3 +7,7 @@ class LabError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return what a notebook shows: the sentence. IPython asks an exception for this first."""
         return [f"{type(self).__name__}: {self}"]
+
+
+class NoSuchRoleError(LabError):
+    """No Vault leads, or none stands by, at this moment; a second later one may."""

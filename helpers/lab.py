@@ -16,7 +16,7 @@ from helpers import changes, clients, deploy, networks, nodes, states, vault_ste
 from helpers.drivers import Driver, Say, vagrant
 from helpers.drivers.local import LocalDriver
 from helpers.drivers.netns import NetnsDriver
-from helpers.errors import LabError
+from helpers.errors import LabError, NoSuchRoleError
 from helpers.home import Home
 from helpers.programs import find
 from helpers.topology import Target, load
@@ -180,7 +180,7 @@ class Lab:
                 found = [t for t, role in self._vault_roles().items() if role == wanted]
                 if not found:
                     word = "leads" if wanted == "active" else "stands by"
-                    raise LabError(f"No Vault {word} at the moment; `lab status` shows why.")
+                    raise NoSuchRoleError(f"No Vault {word} at the moment; `lab status` shows why.")
                 return found[:1]
             case "vault.all":
                 return [Target(node.name, "vault") for node in self.topology.of("vault")]

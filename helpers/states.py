@@ -13,13 +13,20 @@ import hvac
 import requests
 
 from helpers import changes, deploy, faults, nodes, recording, vault_steps
-from helpers.errors import LabError
+from helpers.errors import LabError, NoSuchRoleError
 from helpers.topology import Node, Target
 
 if TYPE_CHECKING:
     from helpers.lab import Lab
 
 STATES = ["down", "nodes", "initialized", "unsealed", "configured", "deployed"]
+# What a request to the leader meets when it is lost: nobody has the role, a 500 or 503, silence.
+LEADER_LOST = (
+    NoSuchRoleError,
+    hvac.exceptions.InternalServerError,
+    hvac.exceptions.VaultDown,
+    requests.RequestException,
+)
 
 
 def check(state: str) -> None:
@@ -89,8 +96,18 @@ def reach(lab: Lab, state: str) -> None:
 
 
 def climb(lab: Lab, state: str) -> None:
-    """Climb to a state, repairing each rung on the way."""
+    """Climb to a state, repairing each rung on the way; once more when Vault's leader is lost meanwhile.
+
+    A Consul server that was started again may cost the leader its lock seconds after it was found well.
+    """
     lab.home.remember(state=state)
+    try:
+        _climb(lab, state)
+    except LEADER_LOST:
+        _climb(lab, state)
+
+
+def _climb(lab: Lab, state: str) -> None:
     for rung, climb_one in _RUNGS:
         climb_one(lab)
         if rung == state:

@@ -18,7 +18,7 @@ from helpers.topology import Target, load
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run that has begun, of a lab whose repair takes no time."""
-    lab: Any = SimpleNamespace(topology=load(), repaired=[])
+    lab: Any = SimpleNamespace(topology=load(), repaired=[], state="deployed")
     lab.reach = lambda state, quiet: lab.repaired.append(state)
     made = Run(lab, "made up", {})
     made.folder = tmp_path
@@ -55,3 +55,11 @@ def test_a_fault_that_cannot_be_undone_does_not_stop_the_repair(
     assert list(events["phase"]) == ["heal", "heal", "steady"]
     assert list(events["ok"]) == [False, True, True]
     assert events["message"][0] == "ConnectionError: nobody is there"
+
+
+def test_a_leader_lost_after_the_repair_is_waited_for(run: Run) -> None:
+    plan = Plan("maintenance", "todo0", (), "todo0: maintenance")
+    run._injected.append((plan, "todo", run.now))
+    run.lab.state = "initialized"  # type: ignore[misc]
+    run.heal()
+    assert run.lab.repaired == ["deployed", "deployed"]  # type: ignore[attr-defined]

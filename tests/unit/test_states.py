@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from helpers import changes, recording, states
-from helpers.errors import LabError
+from helpers.errors import LabError, NoSuchRoleError
 from helpers.states import STATES
 
 
@@ -132,3 +132,25 @@ def test_a_stopped_lab_whose_data_are_above_descends_after_it_woke(monkeypatch: 
     did = reach(lab, "nodes")
     assert did == ["nodes", "down", "forget", "nodes"]
     assert lab.at == "nodes"
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_leader_lost_on_the_way_is_climbed_to_again_once(
+    monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    """Consul's server came back, Vault wrote a secret, and then its leader found its session gone."""
+    lost = iter([NoSuchRoleError("No Vault leads at the moment.")] * times)
+    rung = states._RUNGS[3][1]
+
+    def configured(lab: Any) -> None:
+        if error := next(lost, None):
+            raise error
+        rung(lab)
+
+    monkeypatch.setattr(states, "_RUNGS", [*states._RUNGS[:3], ("configured", configured), states._RUNGS[4]])
+    lab = Notes("nodes")
+    if times == 1:
+        assert reach(lab, "deployed")[-3:] == ["unsealed", "configured", "deployed"]
+    else:
+        with pytest.raises(NoSuchRoleError):
+            reach(lab, "deployed")
