@@ -28,10 +28,11 @@ test-fast: setup  ## set up, then the tests that need no lab: about a minute
 	$(OURS) -m mypy
 	$(OURS) -m pytest tests/unit
 
-test-netns: setup  ## set up, then the tests of the netns driver (Linux, root): about 8 minutes
+test-netns: setup  ## set up, then the tests of the netns driver (Linux, root): about 18 minutes
+	@LAB_DRIVER=netns .venv/bin/lab doctor --fix
 	$(OURS) -m pytest tests/netns
 
-test-vagrant: setup  ## set up, then the tests of the vagrant driver (containers, root): about 15 minutes
+test-vagrant: setup  ## set up, then the tests of the vagrant driver (containers, root): about 20 minutes
 	$(OURS) -m pytest tests/vagrant
 
 bench: setup  ## set up, then measure: how fast the lab starts, what rotation costs

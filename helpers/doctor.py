@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 import shutil
 import socket
@@ -21,7 +22,8 @@ import psutil
 from packaging.requirements import InvalidRequirement, Requirement
 from rich.table import Table
 
-from helpers import bootstrap, install, programs
+from helpers import bootstrap, debian, install, programs
+from helpers.drivers.netns import TOOLS as NETNS_TOOLS
 from helpers.errors import LabError
 from helpers.home import Home
 from helpers.progress import Say
@@ -62,6 +64,7 @@ def diagnose() -> list[Finding]:
         _python(),
         _packages(locked_versions(bootstrap.LOCK.read_text())),
         *(_program(name) for name in programs.NAMES),
+        *(_network_tool(*tool) for tool in NETNS_TOOLS if os.environ.get("LAB_DRIVER") == "netns"),
         _addresses(load()),
         _memory(),
         _disk(Home.locate().path),
@@ -76,6 +79,9 @@ def fix(findings: Iterable[Finding], say: Say) -> None:
         try:
             if finding.program == "packages":
                 _install_packages()
+            elif finding.program in dict(NETNS_TOOLS).values():
+                otherwise = f"ask an administrator for `apt-get install {finding.program}`"
+                debian.install(finding.program, finding.subject, otherwise, say)
             elif finding.program:
                 program = install.install(finding.program, say)
                 say(f"✓ {program.name} {program.version}, {install.describe(program)}")
@@ -141,6 +147,13 @@ def _program(name: str) -> Finding:
         says = str(error).partition(";")[0].removesuffix(".")
         return Finding(subject, "missing", says, "`lab doctor --fix` installs it", name)
     return Finding(subject, "fine", f"{program.version}, {install.describe(program)}")
+
+
+def _network_tool(tool: str, package: str) -> Finding:
+    subject = f"`{tool}`, for the netns driver"
+    if (path := shutil.which(tool)) is None:
+        return Finding(subject, "missing", "not on PATH", "`lab doctor --fix` installs it", package)
+    return Finding(subject, "fine", path)
 
 
 def _addresses(topology: Topology) -> Finding:

@@ -177,9 +177,10 @@ class Run(Showing):
         hit = {node for plan, _, _ in self._injected for node in plan.nodes}
         return not hit & passing_instances(self.lab)
 
-    def note(self, message: str) -> None:
-        """Write a remark on the time line."""
-        rows.append_event(self.folder, phase="note", t_begin=self.now, t_end=self.now, message=message)
+    def note(self, message: str, **figures: Any) -> None:
+        """Write a remark on the time line, with `figures` (what JSON can hold) kept beside it as `params`."""
+        now = self.now
+        rows.append_event(self.folder, phase="note", t_begin=now, t_end=now, message=message, params=figures)
 
     def heal(self) -> None:
         """Undo every fault of this run, then wait for the healthy lab and record it. May be called twice.

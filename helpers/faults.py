@@ -21,6 +21,7 @@ from helpers.errors import LabError
 from helpers.topology import Target, Topology
 
 if TYPE_CHECKING:
+    from helpers.drivers import Driver
     from helpers.lab import Lab
 
 
@@ -84,15 +85,20 @@ def plan(lab: Lab, fault: str, role: str) -> Plan:
 
     Raises `LabError` for an unknown fault, an unknown target, or a driver that cannot do it.
     """
-    if fault not in FAULTS:
-        raise LabError(f"There is no fault {fault!r}; the faults are {', '.join(FAULTS)}.")
-    kind = FAULTS[fault]
-    if kind.needs is not None and kind.needs not in lab.driver.capabilities:
-        needed, instead = NEEDS[kind.needs]
+    if not possible(lab.driver, fault):
+        needed, instead = NEEDS[FAULTS[fault].needs or ""]
         raise LabError(
             f"{fault} needs {needed}, which the {lab.driver.name} driver does not give; use {instead}."
         )
-    return kind.plan(lab.topology, role, lab.resolve(role))
+    return FAULTS[fault].plan(lab.topology, role, lab.resolve(role))
+
+
+def possible(driver: Driver, fault: str) -> bool:
+    """Say whether a driver has what a fault needs; `LabError` when there is no such fault."""
+    if fault not in FAULTS:
+        raise LabError(f"There is no fault {fault!r}; the faults are {', '.join(FAULTS)}.")
+    needed = FAULTS[fault].needs
+    return needed is None or needed in driver.capabilities
 
 
 def describe(role: str, targets: list[Target]) -> str:
@@ -346,6 +352,22 @@ class Unplug(_OnNetwork):
         """Take each node's link down."""
         for node in plan.nodes:
             lab.driver.unplug(node)
+
+
+@register
+class Lossy(_OnNetwork):
+    """A bad cable: of what passes between a node and its peers some is lost, packet by packet.
+
+    TCP sends it again, after 0.2 s and longer each time, so that users see a slow service and few failures.
+    """
+
+    name = "lossy"
+    words = "30 % of packets lost"
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Drop 30 of 100 packets each way: half of all questions and answers need a second try."""
+        for node in plan.nodes:
+            lab.driver.cut(node, [other for other in lab.topology.nodes if other != node], percent=30)
 
 
 @register

@@ -12,7 +12,7 @@ import hvac
 import pymysql
 import requests
 
-from helpers import changes, clients, deploy, networks, nodes, states, vault_steps
+from helpers import changes, clients, deploy, faults, networks, nodes, states, vault_steps
 from helpers.drivers import Driver, Say, vagrant
 from helpers.drivers.local import LocalDriver
 from helpers.drivers.netns import NetnsDriver
@@ -151,6 +151,10 @@ class Lab:
         tls = find("mariadb").flavour == "mysql"
         port = self.topology.ports["mysql"]
         return clients.mysql(server.address, port, user, password, database, tls=tls)
+
+    def can(self, fault: str) -> bool:
+        """Say whether this lab's driver can do a fault; `LabError` when there is no such fault."""
+        return faults.possible(self.driver, fault)
 
     # ---- what is so ---------------------------------------------------------------------
 

@@ -74,16 +74,19 @@ def _watched(case: Case, lanes: list[Lane], zero: float, until: float) -> float:
     return min(looked_at(lane.of(case.spans), zero, until) for lane in lanes)
 
 
-def _in_catalog(
-    case: Case, nodes: list[str], wanted: Callable[[pd.DataFrame], pd.Series], zero: float
-) -> Answer:
-    """When the last of `nodes` turns as wanted, in the service's check or in its node's gossip."""
+def _catalog_lanes(case: Case, node: str) -> list[Lane]:
+    """The lanes in which Consul speaks about a node: its service's check, and its gossip."""
+    return case.catalog(node, node.rstrip("0123456789")) + case.catalog(node, "serfHealth")
+
+
+def _taken_out(case: Case, nodes: list[str]) -> Answer:
+    """When the last of `nodes` is out, by the service's check or by its node's gossip."""
     latest: Answer = Missing("no node is hit")
     for node in nodes:
-        lanes = case.catalog(node, node.rstrip("0123456789")) + case.catalog(node, "serfHealth")
-        moments = [first(case.lane(lane), wanted, zero) for lane in lanes]
-        until = case.last_broken if zero == case.begin else case.end
-        answer = _earliest(case, moments, zero, lanes, f"Consul's change of {node}", until)
+        lanes = _catalog_lanes(case, node)
+        moments = [first(case.lane(lane), is_out, case.begin) for lane in lanes]
+        what = f"Consul's change of {node}"
+        answer = _earliest(case, moments, case.begin, lanes, what, case.last_broken)
         if isinstance(answer, Missing):
             return answer
         if isinstance(latest, Missing) or answer.value > latest.value:
@@ -93,7 +96,7 @@ def _in_catalog(
 
 def detected(case: Case) -> Answer:
     """Time from the injection until Consul sends no client to the victim (the last of several)."""
-    return _in_catalog(case, case.nodes, is_out, case.begin)
+    return _taken_out(case, case.nodes)
 
 
 def returned(case: Case) -> Answer:
@@ -103,7 +106,17 @@ def returned(case: Case) -> Answer:
     seen = detected(case)
     if isinstance(seen, Missing):
         return Missing("Consul had not taken it out")
-    back = _in_catalog(case, case.nodes, is_up, max(case.heal, seen.at))
+    zero = max(case.heal, seen.at)
+    back: Answer = Missing("no node is hit")
+    for lane in (lane for node in case.nodes for lane in _catalog_lanes(case, node)):
+        if first(case.lane(lane), is_out, case.begin) is None:
+            continue  # this one never kept clients away
+        what = f"{lane.target}, named again,"
+        answer = _earliest(case, [first(case.lane(lane), is_up, zero)], zero, [lane], what, case.end)
+        if isinstance(answer, Missing):
+            return answer
+        if isinstance(back, Missing) or answer.value > back.value:
+            back = answer
     if isinstance(back, Missing):
         return back
     return Measured(back.at - case.heal, back.resolution, back.n, case.heal, back.at)
@@ -112,7 +125,7 @@ def returned(case: Case) -> Answer:
 def todos_detected(case: Case) -> Answer:
     """Time from the injection until Consul names no todo: all deep checks have failed."""
     nodes = sorted({lane.target for lane in case.all_of("consul_catalog") if lane.check == "todo"})
-    return _in_catalog(case, nodes, is_out, case.begin) if nodes else Missing("no probe recorded the todos")
+    return _taken_out(case, nodes) if nodes else Missing("no probe recorded the todos")
 
 
 def _of(case: Case, lane: Lane) -> pd.DataFrame:
@@ -235,7 +248,7 @@ def _good_again(case: Case, lane: Lane) -> Answer:
 
 def _catalog_lane(case: Case) -> Lane | None:
     """The lane in which `detected` was seen: the service's check, or the node's gossip."""
-    lanes = case.catalog(case.nodes[-1], case.service) + case.catalog(case.nodes[-1], "serfHealth")
+    lanes = _catalog_lanes(case, case.nodes[-1])
     moments = [
         (moment.hi, lane) for lane in lanes if (moment := first(lane.of(case.spans), is_out, case.begin))
     ]

@@ -57,8 +57,8 @@ class Driver(Protocol):
     def power_off(self, node: str) -> None:
         """Take a machine's power away; `start` gives it back (capability `power`)."""
 
-    def cut(self, node: str, peers: list[str]) -> None:
-        """Drop everything between a node and its peers, both ways (capability `network`)."""
+    def cut(self, node: str, peers: list[str], percent: int = 100) -> None:
+        """Drop what passes between a node and its peers, or `percent` of it (capability `network`)."""
 
     def unplug(self, node: str) -> None:
         """Take a node's link down (capability `network`)."""

@@ -286,7 +286,7 @@ class LocalDriver:
 
     # ---- the network: one for all nodes, so nothing can be cut ------------------------------
 
-    def cut(self, node: str, peers: list[str]) -> None:
+    def cut(self, node: str, peers: list[str], percent: int = 100) -> None:
         """Refuse: loopback addresses share one network."""
         raise LabError("The local driver cannot cut a node off; LAB_DRIVER=netns can (Linux, root).")
 

@@ -7,21 +7,20 @@ the bridge is gone, requests to the lab's addresses end on this machine and not 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from helpers.drivers import Say
+from helpers.drivers import Say, rules
 from helpers.drivers.local import LocalDriver
 from helpers.errors import LabError
 from helpers.topology import Target
 
 BRIDGE = "lab0"
 PREFIX = "lab-"  # of the namespaces' names
-TABLE = "labfault"  # the only nftables table that is ever made or removed
+TOOLS = (("ip", "iproute2"), ("nft", "nftables"))  # the programs that are called, and Debian's packages
 METRIC = "9999"  # of the blackhole route: behind the bridge's own
 
 
@@ -69,9 +68,11 @@ class NetnsDriver(LocalDriver):
     def _refuse_unfit_machine() -> None:
         if sys.platform != "linux" or os.geteuid() != 0:
             raise LabError("The netns driver needs Linux and root; use the local driver (unset LAB_DRIVER).")
-        for program, package in (("ip", "iproute2"), ("nft", "nftables")):
+        for program, package in TOOLS:
             if shutil.which(program) is None:
-                raise LabError(f"The netns driver needs `{program}`; install it: apt-get install {package}.")
+                raise LabError(
+                    f"The netns driver needs `{program}`; `lab doctor --fix` installs it ({package})."
+                )
         forwarding = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
         rules = _run("nft", "list", "chain", "ip", "filter", "FORWARD", check=False).stdout
         if forwarding.exists() and forwarding.read_text().strip() == "1" and "policy drop" in rules:
@@ -135,20 +136,9 @@ class NetnsDriver(LocalDriver):
 
     # ---- the network --------------------------------------------------------------------
 
-    def cut(self, node: str, peers: list[str]) -> None:
-        """Drop what passes between a node and its peers, in a table of our own in the node's namespace."""
-        addresses = ", ".join(self.topology[peer].address for peer in peers)
-        self._unrule(node)
-        _inside(
-            node,
-            "nft",
-            f"add table inet {TABLE}; "
-            f"add set inet {TABLE} cut {{ type ipv4_addr; elements = {{ {addresses} }}; }}; "
-            f"add chain inet {TABLE} in {{ type filter hook input priority 0; }}; "
-            f"add chain inet {TABLE} out {{ type filter hook output priority 0; }}; "
-            f"add rule inet {TABLE} in ip saddr @cut drop; "
-            f"add rule inet {TABLE} out ip daddr @cut drop",
-        )
+    def cut(self, node: str, peers: list[str], percent: int = 100) -> None:
+        """Drop what passes between a node and its peers, or a part of it, by a table in its namespace."""
+        _inside(node, "nft", rules.drop([self.topology[peer].address for peer in peers], percent))
 
     def unplug(self, node: str) -> None:
         """Take the node's end of the cable down."""
@@ -159,9 +149,4 @@ class NetnsDriver(LocalDriver):
         if not Path(f"/run/netns/{PREFIX}{node}").exists():
             return
         _run("ip", "link", "set", f"v-{node}", "up", check=False)
-        with contextlib.suppress(LabError):
-            self._unrule(node)
-
-    @staticmethod
-    def _unrule(node: str) -> None:
-        _inside(node, "nft", f"delete table inet {TABLE}", check=False)
+        _inside(node, "nft", rules.DELETE, check=False)

@@ -21,7 +21,7 @@ from typing import Any
 
 import psutil
 
-from helpers.drivers import Say, Signal, guest_python, strays
+from helpers.drivers import Say, Signal, guest_python, rules, strays
 from helpers.drivers.local import RECORDER, LocalDriver
 from helpers.drivers.providers import Docker, Provider, choose, run
 from helpers.drivers.remote import Remote, UnreachableError
@@ -34,7 +34,6 @@ from helpers.waiting import until
 
 FILES = LAB_DATA / ".vagrant"  # where `cd lab && vagrant …` looks, too: one lab of this driver per checkout
 SHARED = "lab.json"  # what the Vagrantfile reads of one lab
-TABLE = "labfault"  # the only nftables table that is ever made or removed
 BRIDGE = "labv0"
 MEMORY = {"containers": 1.0, "machines": 3.5}  # GiB: programs alone; 512 MB each and some for the provider
 _PIDS = threading.Lock()  # two deployments side by side write the same file
@@ -458,31 +457,23 @@ class VagrantDriver(LocalDriver):
 
     # ---- the network --------------------------------------------------------------------
 
-    def cut(self, node: str, peers: list[str]) -> None:
-        """Drop what passes between a node and its peers, in a table of our own on the node."""
-        self._rule(node, ", ".join(self.topology[peer].address for peer in peers))
+    def cut(self, node: str, peers: list[str], percent: int = 100) -> None:
+        """Drop what passes between a node and its peers, or a part of it, by a table of our own there."""
+        self._rule(node, rules.drop([self.topology[peer].address for peer in peers], percent))
 
     def unplug(self, node: str) -> None:
         """Drop everything of the lab's network, this machine's requests too; SSH comes another way."""
-        self._rule(node, f"{self.topology.network}.0/24")
+        self._rule(node, rules.drop([f"{self.topology.network}.0/24"]))
 
-    def _rule(self, node: str, addresses: str) -> None:
-        rules = (
-            f"add table inet {TABLE}; delete table inet {TABLE}; add table inet {TABLE}; "
-            f"add set inet {TABLE} cut {{ type ipv4_addr; flags interval; elements = {{ {addresses} }}; }}; "
-            f"add chain inet {TABLE} in {{ type filter hook input priority 0; }}; "
-            f"add chain inet {TABLE} out {{ type filter hook output priority 0; }}; "
-            f"add rule inet {TABLE} in iif != lo ip saddr @cut drop; "
-            f"add rule inet {TABLE} out oif != lo ip daddr @cut drop"
-        )
-        self._remote.run(node, f"nft '{rules}'")
+    def _rule(self, node: str, script: str) -> None:
+        self._remote.run(node, f"nft '{script}'")
 
     def mend(self, node: str) -> None:
         """Drop our table; a machine without power has none."""
         if self.provider.id(node) is None or not self.provider.running(node):
             return
         with contextlib.suppress(UnreachableError):
-            self._remote.run(node, f"nft delete table inet {TABLE} 2>/dev/null; exit 0")
+            self._remote.run(node, f"nft {rules.DELETE} 2>/dev/null; exit 0")
 
     # ---- the end ------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import time
@@ -64,6 +65,7 @@ def apart(times: list[float], begin: float, end: float) -> tuple[float, float]:
 
 def plain_script(urls: list[str]) -> None:
     """Poll until TERM; print the moment of each answer about todo1, then the cost."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     session = requests.Session()
     before = processor_seconds()
     begin = time.monotonic()
@@ -108,7 +110,7 @@ def poll(lab: Lab) -> Cost:
     ]
     script = subprocess.Popen([sys.executable, __file__, "plain", *urls], stdout=subprocess.PIPE, text=True)
     moments = two_phases(lab)
-    script.send_signal(2)
+    script.terminate()
     lines = [json.loads(text) for text in script.communicate(timeout=30)[0].splitlines()]
     watched = f"http://{at['todo1'].address}:{ports['todo']}/todo"
     times = [line["t"] for line in lines if line.get("url") == watched]

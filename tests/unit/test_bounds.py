@@ -173,6 +173,21 @@ def test_a_short_outage_of_the_server_has_another_bound() -> None:
     assert 40 not in short["secret_again"]
 
 
+def test_a_server_out_of_reach_went_on_counting() -> None:
+    cut = after_heal(Config(), "unplug", "consul", 20)
+    assert all(value in cut["secret_again"] for value in (16.7, 21.1, 22.2, 25.4, 26.3, 32.1))
+    assert 50 not in cut["secret_again"]
+    assert "leader_lost" not in for_fault(Config(), "unplug", "consul"), "a question that hangs is no failure"
+    assert "leader_lost" in for_fault(Config(), "stop", "consul")
+
+
+def test_a_node_whose_cable_is_back_waits_for_gossip() -> None:
+    back = after_heal(Config(), "unplug", "todo", 8)["returned"]
+    assert all(value in back for value in (5.7, 10.3, 11.8, 28.4))
+    assert 40 not in back
+    assert after_heal(Config(), "kill", "todo", 8)["returned"].hi < back.hi
+
+
 def test_both_vaults_restarted_quickly_do_not_help() -> None:
     allowed = after_heal(Config(), "kill", "vaults", 5)["leader_again"]
     assert all(total - 5 in allowed for total in (38.3, 41.6, 43.5))
@@ -202,7 +217,8 @@ def test_the_lease_decides_only_in_mode_fail() -> None:
 
 @pytest.mark.parametrize("hit", bounds.SUBJECTS)
 @pytest.mark.parametrize(
-    "fault", ["stop", "kill", "pause", "restart", "step_down", "seal", "power_off", "leave", "maintenance"]
+    "fault",
+    ["stop", "kill", "pause", "restart", "step_down", "seal", "power_off", "leave", "maintenance", "unplug"],
 )
 def test_every_bound_can_fail_and_says_why(fault: str, hit: str) -> None:
     config = Config()

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,11 +13,12 @@ import requests
 
 from helpers import Lab, LabError
 from helpers.drivers.vagrant import FILES, VagrantDriver
-from helpers.topology import LAB_DATA, REPOSITORY
+from helpers.topology import LAB_DATA
 from helpers.waiting import until
+from tests import unchanged
 
-# One of each kind: the tour, the cluster by hand, a service broken.
-NOTEBOOKS = ("00-start-here", "03-build-the-cluster", "05-break-todo")
+# One of each kind: the tour, the cluster by hand, a service broken, a cluster broken.
+NOTEBOOKS = ("00-start-here", "03-build-the-cluster", "05-break-todo", "06-break-vault")
 
 
 def driver(lab: Lab) -> VagrantDriver:
@@ -72,11 +72,7 @@ def test_the_verbs(lab: Lab) -> None:
     ],
 )
 def test_a_fault_stays_in_its_bounds(lab: Lab, fault: str, target: str, seconds: float) -> None:
-    with lab.record(f"{target}: {fault}") as run:
-        run.steady(4)
-        run.inject(fault, target)
-        run.observe(seconds)
-    assert str(run.verdict()) == "held", run.table().to_string()
+    unchanged.experiment(lab, fault, target, seconds)
 
 
 @pytest.mark.parametrize(
@@ -177,16 +173,7 @@ def test_no_secret_is_in_the_vagrantfile_s_data(lab: Lab) -> None:
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS)
 def test_a_notebook_unchanged(lab: Lab, notebook: str) -> None:
-    options = ["--nbval-lax", "--nbval-current-env", "--nbval-cell-timeout=240", "-q"]
-    rules = ["--nbval-sanitize-with", "tests/sanitize.cfg"]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *rules, f"notebooks/{notebook}.ipynb"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-6000:]
+    unchanged.notebook(notebook)
 
 
 @pytest.mark.parametrize("provider", ["docker", "libvirt", "virtualbox"])
