@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from helpers.errors import LabError
+from helpers.errors import LabError, NoSuchRoleError
 
 T = TypeVar("T")
 
@@ -15,7 +15,8 @@ def until(condition: Callable[[], T | None], what: str, at_most: float = 30.0, e
     """Ask `condition` until it returns something true, and return that.
 
     `what` completes the sentence "… did not happen within N s"; times are seconds.
-    Exceptions of the network count as "not yet". Raises `LabError` after `at_most`.
+    Exceptions of the network count as "not yet", and so does a role that nobody has. Raises `LabError`
+    after `at_most`.
     """
     deadline = time.monotonic() + at_most
     last: Exception | None = None
@@ -24,9 +25,9 @@ def until(condition: Callable[[], T | None], what: str, at_most: float = 30.0, e
             if result := condition():
                 return result
             last = None
-        except LabError:
-            raise
         except Exception as error:
+            if isinstance(error, LabError) and not isinstance(error, NoSuchRoleError):
+                raise
             last = error
         if time.monotonic() > deadline:
             detail = f" ({type(last).__name__}: {last})" if last else ""

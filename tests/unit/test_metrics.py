@@ -8,6 +8,7 @@ import made_up
 import pandas as pd
 import pytest
 
+from helpers import reference
 from helpers.cases import USER_LANE, cases
 from helpers.metrics import (
     Measured,
@@ -19,13 +20,14 @@ from helpers.metrics import (
     first,
     hops,
     is_out,
+    is_up,
     latency,
     outages,
     removed_though_healthy,
     summary,
     undetected,
 )
-from helpers.quantities import AFTER_HEAL, QUANTITIES, quantity
+from helpers.quantities import AFTER_HEAL, QUANTITIES, quantity, returned
 from helpers.records import tables
 from helpers.rows import COLUMNS, Sample
 from helpers.timeline import Lane, spans
@@ -190,3 +192,18 @@ def test_a_number_is_as_long_as_a_reader_needs() -> None:
 
 def test_lane_of_nobody_is_empty() -> None:
     assert Lane("dns", "mysql", "x", "A").of(made_up.agent_lost().samples).empty
+
+
+def test_a_node_is_named_again_when_the_last_of_its_lanes_is_up() -> None:
+    """The cable is back: gossip was out before, the service's own check turns critical only now."""
+    case = cases(reference.load("05-unplugged").records)[0]  # type: ignore[arg-type]
+    ups = {
+        lane.check: moment.hi - case.heal
+        for name in ("todo", "serfHealth")
+        for lane in case.catalog("todo0", name)
+        if (moment := first(case.lane(lane), is_up, case.heal)) is not None
+    }
+    measured = returned(case)
+    assert isinstance(measured, Measured)
+    assert ups["todo"] < ups["serfHealth"], "this recording shows both"
+    assert measured.value == pytest.approx(ups["serfHealth"], abs=0.2)
