@@ -312,6 +312,8 @@ def _server_back(fault: str, config: Config, lasted: float) -> dict[str, Bound]:
 
     After more than the lock monitor's patience every session timer restarts at 2 · TTL, then comes
     the lock-delay. Measured 46.7–48.1 s with `raft_multiplier` 1, 52.5 with 5, for 13 as for 20 s away.
+    The replay shuts the lock anew for the lock-delay if its log holds the death of a leader's session
+    (Consul `agent/consul/state/session.go`: the delay counts from now, not from the death).
     After less, the lock is usually kept; in 2 of 9 a renewal met the half-replayed log ("Session id
     not found"), and the leader was gone for 1.3 and for 17 s.
     """
