@@ -5,9 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import requests
+
 from helpers import Lab
 from helpers.experiment import Run
 from helpers.topology import REPOSITORY
+from helpers.waiting import until
 
 
 def experiment(lab: Lab, fault: str, target: str, seconds: float) -> Run:
@@ -18,6 +21,17 @@ def experiment(lab: Lab, fault: str, target: str, seconds: float) -> Run:
         run.observe(seconds)
     assert str(run.verdict()) == "held", run.table().to_string()
     return run
+
+
+def cut_from_mysql(lab: Lab, todo: str) -> None:
+    """Cut a todo off from its database alone: this machine reaches it, and it says what it lacks."""
+    url = f"http://{lab.topology[todo].address}:{lab.topology.ports['todo']}/todo"
+    lab.driver.cut(todo, ["mysql"])
+    try:
+        assert requests.get(url, timeout=5).status_code == 503, "without MySQL it says so"
+    finally:
+        lab.driver.mend(todo)
+    until(lambda: requests.get(url, timeout=5).status_code == 200, f"{todo} after the mending", 15)
 
 
 def notebook(name: str) -> None:
