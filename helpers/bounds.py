@@ -251,8 +251,8 @@ def _server_away(fault: str, config: Config, lasts: float | None = None) -> dict
     in 7 of 9. The reference said that a short outage costs the data plane nothing: it does, its
     writes fail from the first moment although its health stays 200. A server that is back before the
     monitor's patience ends says nothing about `leader_lost`. Neither does one that is silent instead of
-    refusing: the monitor waits for an answer that does not come. Measured in eight cuts of 20 s: given up
-    after 10.5–14.7 s six times, and twice not before the cable was back.
+    refusing: the monitor waits for an answer that does not come. Measured in nine cuts of 20 s: given up
+    after 10.5–14.7 s six times, and three times not before the cable was back.
     """
     first, last = (
         (config.monitor_retries - 1) * config.monitor_pause,

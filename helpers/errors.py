@@ -9,5 +9,5 @@ class LabError(Exception):
         return [f"{type(self).__name__}: {self}"]
 
 
-class NoSuchRoleError(LabError):
+class RoleVacantError(LabError):
     """No Vault leads, or none stands by, at this moment; a second later one may."""

@@ -85,20 +85,20 @@ def plan(lab: Lab, fault: str, role: str) -> Plan:
 
     Raises `LabError` for an unknown fault, an unknown target, or a driver that cannot do it.
     """
-    if not possible(lab.driver, fault):
-        needed, instead = NEEDS[FAULTS[fault].needs or ""]
+    if (missing := lacking(lab.driver, fault)) is not None:
+        needed, instead = NEEDS[missing]
         raise LabError(
             f"{fault} needs {needed}, which the {lab.driver.name} driver does not give; use {instead}."
         )
     return FAULTS[fault].plan(lab.topology, role, lab.resolve(role))
 
 
-def possible(driver: Driver, fault: str) -> bool:
-    """Say whether a driver has what a fault needs; `LabError` when there is no such fault."""
+def lacking(driver: Driver, fault: str) -> str | None:
+    """Return the capability that a fault needs and a driver has not; `LabError` for no such fault."""
     if fault not in FAULTS:
         raise LabError(f"There is no fault {fault!r}; the faults are {', '.join(FAULTS)}.")
     needed = FAULTS[fault].needs
-    return needed is None or needed in driver.capabilities
+    return None if needed in driver.capabilities else needed
 
 
 def describe(role: str, targets: list[Target]) -> str:

@@ -16,7 +16,7 @@ from helpers import changes, clients, deploy, faults, networks, nodes, states, v
 from helpers.drivers import Driver, Say, vagrant
 from helpers.drivers.local import LocalDriver
 from helpers.drivers.netns import NetnsDriver
-from helpers.errors import LabError, NoSuchRoleError
+from helpers.errors import LabError, RoleVacantError
 from helpers.home import Home
 from helpers.programs import find
 from helpers.topology import Target, load
@@ -154,7 +154,7 @@ class Lab:
 
     def can(self, fault: str) -> bool:
         """Say whether this lab's driver can do a fault; `LabError` when there is no such fault."""
-        return faults.possible(self.driver, fault)
+        return faults.lacking(self.driver, fault) is None
 
     # ---- what is so ---------------------------------------------------------------------
 
@@ -184,7 +184,7 @@ class Lab:
                 found = [t for t, role in self._vault_roles().items() if role == wanted]
                 if not found:
                     word = "leads" if wanted == "active" else "stands by"
-                    raise NoSuchRoleError(f"No Vault {word} at the moment; `lab status` shows why.")
+                    raise RoleVacantError(f"No Vault {word} at the moment; `lab status` shows why.")
                 return found[:1]
             case "vault.all":
                 return [Target(node.name, "vault") for node in self.topology.of("vault")]

@@ -13,7 +13,7 @@ import hvac
 import requests
 
 from helpers import changes, deploy, faults, nodes, recording, vault_steps
-from helpers.errors import LabError, NoSuchRoleError
+from helpers.errors import LabError, RoleVacantError
 from helpers.topology import Node, Target
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 STATES = ["down", "nodes", "initialized", "unsealed", "configured", "deployed"]
 # What a request to the leader meets when it is lost: nobody has the role, a 500 or 503, silence.
 LEADER_LOST = (
-    NoSuchRoleError,
+    RoleVacantError,
     hvac.exceptions.InternalServerError,
     hvac.exceptions.VaultDown,
     requests.RequestException,

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from helpers.errors import LabError, NoSuchRoleError
+from helpers.errors import LabError, RoleVacantError
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def until(condition: Callable[[], T | None], what: str, at_most: float = 30.0, e
                 return result
             last = None
         except Exception as error:
-            if isinstance(error, LabError) and not isinstance(error, NoSuchRoleError):
+            if isinstance(error, LabError) and not isinstance(error, RoleVacantError):
                 raise
             last = error
         if time.monotonic() > deadline:

@@ -74,8 +74,8 @@ class NetnsDriver(LocalDriver):
                     f"The netns driver needs `{program}`; `lab doctor --fix` installs it ({package})."
                 )
         forwarding = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
-        rules = _run("nft", "list", "chain", "ip", "filter", "FORWARD", check=False).stdout
-        if forwarding.exists() and forwarding.read_text().strip() == "1" and "policy drop" in rules:
+        chain = _run("nft", "list", "chain", "ip", "filter", "FORWARD", check=False).stdout
+        if forwarding.exists() and forwarding.read_text().strip() == "1" and "policy drop" in chain:
             raise LabError(
                 "Docker's forwarding rules on this machine drop bridged traffic; "
                 "run `sysctl net.bridge.bridge-nf-call-iptables=0` and try again."

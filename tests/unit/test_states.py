@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from helpers import changes, recording, states
-from helpers.errors import LabError, NoSuchRoleError
+from helpers.errors import LabError, RoleVacantError
 from helpers.states import STATES
 
 
@@ -139,7 +139,7 @@ def test_a_leader_lost_on_the_way_is_climbed_to_again_once(
     monkeypatch: pytest.MonkeyPatch, times: int
 ) -> None:
     """Consul's server came back, Vault wrote a secret, and then its leader found its session gone."""
-    lost = iter([NoSuchRoleError("No Vault leads at the moment.")] * times)
+    lost = iter([RoleVacantError("No Vault leads at the moment.")] * times)
     rung = states._RUNGS[3][1]
 
     def configured(lab: Any) -> None:
@@ -152,5 +152,5 @@ def test_a_leader_lost_on_the_way_is_climbed_to_again_once(
     if times == 1:
         assert reach(lab, "deployed")[-3:] == ["unsealed", "configured", "deployed"]
     else:
-        with pytest.raises(NoSuchRoleError):
+        with pytest.raises(RoleVacantError):
             reach(lab, "deployed")

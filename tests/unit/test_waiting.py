@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import requests
 
-from helpers.errors import LabError, NoSuchRoleError
+from helpers.errors import LabError, RoleVacantError
 from helpers.waiting import until
 
 
@@ -25,7 +25,7 @@ def then(*outcomes: object) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize(
-    "not_yet", [None, False, requests.ConnectionError("refused"), NoSuchRoleError("No Vault leads.")]
+    "not_yet", [None, False, requests.ConnectionError("refused"), RoleVacantError("No Vault leads.")]
 )
 def test_not_yet(not_yet: object) -> None:
     assert until(then(not_yet, "yes"), "A yes", at_most=5, every=0.001) == "yes"
@@ -38,7 +38,7 @@ def test_what_the_reader_must_know_is_not_waited_for() -> None:
 
 def test_in_vain() -> None:
     def leader() -> str:
-        raise NoSuchRoleError("No Vault leads.")
+        raise RoleVacantError("No Vault leads.")
 
-    with pytest.raises(LabError, match=r"A leader did not happen within 0.01 s \(NoSuchRoleError: No Vault"):
+    with pytest.raises(LabError, match=r"A leader did not happen within 0.01 s \(RoleVacantError: No Vault"):
         until(leader, "A leader", at_most=0.01, every=0.001)
