@@ -63,6 +63,9 @@ def once(
 
 def main() -> int:
     """Run everything; return 1 when a number lies outside of its interval."""
+    if not all(word.isdigit() and int(word) for word in sys.argv[1:]):
+        print("Two numbers of runs, both at least 1: python tests/bench/repeats.py 10 3", file=sys.stderr)
+        return 2
     counts = [int(word) for word in sys.argv[1:]] or [10, 3]
     short, long = counts[0], counts[-1]
     lab = Lab.at("deployed")
