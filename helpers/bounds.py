@@ -51,6 +51,9 @@ SUBJECTS = (
 #: A node that lives and cannot be reached, or not by its peers.
 CUT_OFF = ("partition", "unplug")
 
+#: Who is silent because it does not run, and goes on where it was.
+FROZEN = ("pause", "suspend")
+
 
 def subject(targets: Sequence[str], leader: str | None = None) -> str:
     """Return which of `SUBJECTS` is hit.
@@ -90,9 +93,9 @@ def for_fault(config: Config, fault: str, hit: str, lasts: float | None = None) 
     if hit == "all":
         return {}
     if hit == "consul":
-        known = ("stop", "kill", "power_off", "pause", *CUT_OFF)
+        known = ("stop", "kill", "power_off", *FROZEN, *CUT_OFF)
         return _server_away(fault, config, lasts) if fault in known else {}
-    fault = "power_off" if fault in CUT_OFF else fault
+    fault = "power_off" if fault in ("suspend", *CUT_OFF) else fault
     if fault == "maintenance":
         return {"detected": at_once("the agent adds a failing check and syncs it"), "lost": NOTHING}
     if hit in ("agent", "vault.leader:agent") or fault in ("power_off", "leave"):
@@ -269,7 +272,7 @@ def _server_away(fault: str, config: Config, lasts: float | None = None) -> dict
         "dns_silent": at_once("an agent without a server answers SERVFAIL; one that waits for it, nothing"),
         "writes_fail": at_once("Vault's storage is Consul's key-value store"),
     }
-    silent = fault in ("pause", *CUT_OFF)
+    silent = fault in (*FROZEN, *CUT_OFF)
     return found if silent or (lasts is not None and lasts <= lost.hi) else found | {"leader_lost": lost}
 
 
@@ -290,7 +293,7 @@ def after_heal(config: Config, fault: str, hit: str, lasted: float) -> dict[str,
     back = Bound(0, recheck, f"0 … {terms} + {ALLOWANCE:g}", source)
     if hit == "todo" and fault in ("kill", "pause", "stop"):
         return {"returned": back}
-    if hit == "todo" and fault in CUT_OFF:
+    if hit == "todo" and fault in ("suspend", *CUT_OFF):
         return {"returned": serf_reunited(config)}
     if hit == "mysql" and fault in ("kill", "pause", "stop") and config.health == "shallow":
         once = Bound(
@@ -317,7 +320,7 @@ def _server_back(fault: str, config: Config, lasted: float) -> dict[str, Bound]:
     After less, the lock is usually kept; in 2 of 9 a renewal met the half-replayed log ("Session id
     not found"), and the leader was gone for 1.3 and for 17 s.
     """
-    if fault == "pause":
+    if fault in FROZEN:
         return {}
     if fault in CUT_OFF:
         return _server_reunited(config, lasted)

@@ -76,7 +76,10 @@ NEEDS = {
         "nodes with a network of their own",
         "pause for silence, or LAB_DRIVER=netns (Linux, root)",
     ),
-    "delay": ("a link whose packets can be delayed", "pause for a service that does not answer in time"),
+    "delay": (
+        "packets that can be delayed (netem, a part of the kernel)",
+        "pause for a service that does not answer in time, or LAB_DRIVER=netns on a kernel with netem",
+    ),
 }
 
 
@@ -243,16 +246,8 @@ class Seal(_OnPrograms):
             lab.vault(target.node).sys.seal()
 
 
-@register
-class PowerOff(_OnPrograms):
-    """A whole node: every program on it at once, the agent too.
-
-    On one machine the kernel still closes the connections, so peers see a refusal and not the silence
-    of a real power cut; the `vagrant` driver, whose machines have a power of their own, shows that.
-    """
-
-    name = "power_off"
-    words = "node off"
+class _OnNodes(_OnPrograms):
+    """A fault of whole nodes: every program on them at once, the agent too."""
 
     def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
         """Widen the target to all programs of its node."""
@@ -260,6 +255,18 @@ class PowerOff(_OnPrograms):
         everything = [Target(node, program) for node in nodes for program in topology[node].programs]
         label = describe(role, [Target(node, topology[node].programs[-1]) for node in nodes])
         return Plan(self.name, role, tuple(everything), f"{label}: {self.words}")
+
+
+@register
+class PowerOff(_OnNodes):
+    """A node without power.
+
+    On one machine the kernel still closes the connections, so peers see a refusal and not the silence
+    of a real power cut; the `vagrant` driver, whose machines have a power of their own, shows that.
+    """
+
+    name = "power_off"
+    words = "node off"
 
     def inject(self, lab: Lab, plan: Plan) -> None:
         """Cut the machine's power, or kill everything on the node, the service first."""
@@ -269,6 +276,29 @@ class PowerOff(_OnPrograms):
             return
         for target in reversed(plan.targets):
             lab.driver.signal(target, "KILL")
+
+
+@register
+class Suspend(_OnNodes):
+    """A frozen node, as when its host moves it or takes a snapshot: connections stay open, nobody answers."""
+
+    name = "suspend"
+    words = "node frozen"
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Suspend the machine, or send STOP to everything on the node."""
+        if "power" in lab.driver.capabilities:
+            for node in plan.nodes:
+                lab.driver.suspend(node)
+            return
+        for target in plan.targets:
+            lab.driver.signal(target, "STOP")
+
+    def heal(self, lab: Lab, plan: Plan) -> None:
+        """Wake the machine, then whatever does not run on it."""
+        for node in plan.nodes:
+            lab.driver.mend(node)
+        super().heal(lab, plan)
 
 
 @register
@@ -372,15 +402,19 @@ class Lossy(_OnNetwork):
 
 @register
 class Slow(_OnNetwork):
-    """A slow link; no driver has the capability yet (the kernel's netem gives it where it is built in)."""
+    """A long way: each packet that the node sends is 100 ms late, as to another continent.
+
+    A new connection costs that once more than a kept one: its first question waits for a handshake.
+    """
 
     name = "slow"
-    words = "slow link"
+    words = "100 ms late"
     needs: ClassVar[str | None] = "delay"
 
     def inject(self, lab: Lab, plan: Plan) -> None:
-        """Never reached: `plan` refuses a driver without the capability."""
-        raise NotImplementedError
+        """Delay what each node sends."""
+        for node in plan.nodes:
+            lab.driver.delay(node, 100)
 
 
 def clear_maintenance(lab: Lab) -> None:

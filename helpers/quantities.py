@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from helpers.bounds import FROZEN
 from helpers.cases import USER_LANE, Case
 from helpers.metrics import (
     Measured,
@@ -191,7 +192,9 @@ def failures(case: Case, lane: Lane) -> Answer:
 
 def new_leader(case: Case) -> Answer:
     """Time from the injection until a Vault says that it leads; a frozen one does not count."""
-    lanes = [lane for lane in case.all_of("vault") if case.fault != "pause" or lane.target not in case.nodes]
+    lanes = [
+        lane for lane in case.all_of("vault") if case.fault not in FROZEN or lane.target not in case.nodes
+    ]
     moments = [first(case.lane(lane), leads, case.begin) for lane in lanes]
     return _earliest(case, moments, case.begin, lanes, "a new leader", case.end)
 

@@ -19,7 +19,8 @@ class Driver(Protocol):
 
     name: str
     topology: Topology
-    #: What it can do beyond processes: `network` and `power` when each node has one of its own.
+    #: What it can do beyond processes: `network` and `power` when each node has one of its own, and
+    #: `delay` when the kernel can hold packets back.
     capabilities: frozenset[str]
 
     @property
@@ -57,11 +58,17 @@ class Driver(Protocol):
     def power_off(self, node: str) -> None:
         """Take a machine's power away; `start` gives it back (capability `power`)."""
 
+    def suspend(self, node: str) -> None:
+        """Freeze a machine with all that runs on it; `mend` and `start` wake it (capability `power`)."""
+
     def cut(self, node: str, peers: list[str], percent: int = 100) -> None:
         """Drop what passes between a node and its peers, or `percent` of it (capability `network`)."""
 
     def unplug(self, node: str) -> None:
         """Take a node's link down (capability `network`)."""
 
+    def delay(self, node: str, milliseconds: int) -> None:
+        """Hold back each packet that a node sends (capability `delay`)."""
+
     def mend(self, node: str) -> None:
-        """Undo `cut` and `unplug`; nothing happens when there is nothing to undo."""
+        """Undo `cut`, `unplug`, `delay` and `suspend`; nothing happens when there is nothing to undo."""

@@ -294,12 +294,20 @@ class LocalDriver:
         """Refuse: loopback addresses share one network."""
         raise LabError("The local driver cannot unplug a node; LAB_DRIVER=netns can (Linux, root).")
 
+    def delay(self, node: str, milliseconds: int) -> None:
+        """Refuse: loopback addresses share one network."""
+        raise LabError("The local driver cannot delay packets; LAB_DRIVER=netns can (Linux, root, netem).")
+
     def mend(self, node: str) -> None:
         """Do nothing: there is nothing to mend."""
 
     def power_off(self, node: str) -> None:
         """Refuse: the nodes are processes of one machine."""
         raise LabError("Only LAB_DRIVER=vagrant has machines with a power of their own.")
+
+    def suspend(self, node: str) -> None:
+        """Refuse: the nodes are processes of one machine."""
+        raise LabError("Only LAB_DRIVER=vagrant has machines that can be suspended.")
 
     # ---- the end ------------------------------------------------------------------------
 

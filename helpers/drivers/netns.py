@@ -7,6 +7,7 @@ the bridge is gone, requests to the lab's addresses end on this machine and not 
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -36,11 +37,25 @@ def _inside(node: str, *command: str, check: bool = True) -> subprocess.Complete
     return _run("ip", "netns", "exec", f"{PREFIX}{node}", *command, check=check)
 
 
+@functools.cache
+def can_delay() -> bool:
+    """Say whether this kernel has netem, by trying it in a namespace that ends with the trial."""
+    trial = ("unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")
+    try:
+        return _run(*trial, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
 class NetnsDriver(LocalDriver):
     """Six nodes as groups of processes, each group in a namespace, under one supervisord."""
 
     name = "netns"
-    capabilities = frozenset({"network"})
+
+    @property
+    def capabilities(self) -> frozenset[str]:  # type: ignore[override]
+        """A network for each node; whether its packets can be delayed depends on the kernel."""
+        return frozenset({"network", "delay"} if can_delay() else {"network"})
 
     def up(self, say: Say) -> None:
         """Build bridge and namespaces, clear what a crash left of them, then start supervisord."""
@@ -144,9 +159,14 @@ class NetnsDriver(LocalDriver):
         """Take the node's end of the cable down."""
         _run("ip", "link", "set", f"v-{node}", "down")
 
+    def delay(self, node: str, milliseconds: int) -> None:
+        """Hold back each packet on its way out of the node's namespace."""
+        _inside(node, "tc", "qdisc", "replace", "dev", "eth0", "root", "netem", "delay", f"{milliseconds}ms")
+
     def mend(self, node: str) -> None:
-        """Plug in and drop our table."""
+        """Plug in, drop our table and our delay."""
         if not Path(f"/run/netns/{PREFIX}{node}").exists():
             return
         _run("ip", "link", "set", f"v-{node}", "up", check=False)
         _inside(node, "nft", rules.DELETE, check=False)
+        _inside(node, "tc", "qdisc", "del", "dev", "eth0", "root", check=False)

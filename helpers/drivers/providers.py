@@ -84,6 +84,18 @@ class Provider:
         """Switch a machine on, and say whether that was all: a virtual machine wants `vagrant up`."""
         return False
 
+    def suspended(self, node: str) -> bool:
+        """Say whether a machine is frozen."""
+        raise NotImplementedError
+
+    def suspend(self, node: str) -> None:
+        """Freeze a machine; its memory stays, and connections to it stay open."""
+        raise NotImplementedError
+
+    def wake(self, node: str) -> None:
+        """Let a frozen machine go on."""
+        raise NotImplementedError
+
     def ssh(self, node: str) -> list[str]:
         """Return ssh's options for a machine; those of virtual machines are Vagrant's own."""
         return ["-F", str(self.files / "ssh-config")]
@@ -120,11 +132,13 @@ class Docker(Provider):
         """Say whether a container is there, on or off."""
         return (found := self.id(node)) is not None and run("docker", "inspect", found).returncode == 0
 
-    def running(self, node: str) -> bool:
-        """Say whether a container runs."""
-        found = self.id(node)
-        done = run("docker", "inspect", "-f", "{{.State.Running}}", found or "none")
+    def _is(self, node: str, state: str) -> bool:
+        done = run("docker", "inspect", "-f", f"{{{{.State.{state}}}}}", self.id(node) or "none")
         return done.stdout.strip() == "true"
+
+    def running(self, node: str) -> bool:
+        """Say whether a container runs; a frozen one does."""
+        return self._is(node, "Running")
 
     def off(self, node: str) -> None:
         """Kill the container: its processes and its end of the cable vanish."""
@@ -134,6 +148,18 @@ class Docker(Provider):
         """Start the container; half a second."""
         self._ask("docker", "start", self.id(node) or node)
         return True
+
+    def suspended(self, node: str) -> bool:
+        """Say whether a container is frozen."""
+        return self._is(node, "Paused")
+
+    def suspend(self, node: str) -> None:
+        """Freeze the container by its cgroup; the clocks that it reads go on."""
+        self._ask("docker", "pause", self.id(node) or node)
+
+    def wake(self, node: str) -> None:
+        """Thaw the container."""
+        self._ask("docker", "unpause", self.id(node) or node)
 
     def ssh(self, node: str) -> list[str]:
         """Return the options for the container's address on Docker's own bridge, which no fault touches."""
@@ -189,14 +215,29 @@ class Libvirt(Provider):
     def _virsh(self, *words: str) -> str:
         return self._ask("virsh", "-c", os.environ.get("LIBVIRT_DEFAULT_URI", "qemu:///system"), *words)
 
+    def _is(self, node: str, state: str) -> bool:
+        found = self.id(node)
+        return found is not None and self._virsh("domstate", found) == state
+
     def running(self, node: str) -> bool:
         """Say whether the domain runs."""
-        found = self.id(node)
-        return found is not None and self._virsh("domstate", found) == "running"
+        return self._is(node, "running")
 
     def off(self, node: str) -> None:
         """Destroy the domain, which in libvirt's words is a power cut and nothing more."""
         self._virsh("destroy", self.id(node) or node)
+
+    def suspended(self, node: str) -> bool:
+        """Say whether the domain is paused."""
+        return self._is(node, "paused")
+
+    def suspend(self, node: str) -> None:
+        """Suspend the domain, which in libvirt's words keeps it in memory."""
+        self._virsh("suspend", self.id(node) or node)
+
+    def wake(self, node: str) -> None:
+        """Resume the domain."""
+        self._virsh("resume", self.id(node) or node)
 
 
 class VirtualBox(Provider):
@@ -206,16 +247,31 @@ class VirtualBox(Provider):
     program = "VBoxManage"
     words = "install VirtualBox"
 
-    def running(self, node: str) -> bool:
-        """Say whether the machine runs."""
+    def _is(self, node: str, state: str) -> bool:
         found = self.id(node)
         if found is None:
             return False
-        return 'VMState="running"' in self._ask("VBoxManage", "showvminfo", found, "--machinereadable")
+        return f'VMState="{state}"' in self._ask("VBoxManage", "showvminfo", found, "--machinereadable")
+
+    def running(self, node: str) -> bool:
+        """Say whether the machine runs."""
+        return self._is(node, "running")
 
     def off(self, node: str) -> None:
         """Cut its power."""
         self._ask("VBoxManage", "controlvm", self.id(node) or node, "poweroff")
+
+    def suspended(self, node: str) -> bool:
+        """Say whether the machine is paused."""
+        return self._is(node, "paused")
+
+    def suspend(self, node: str) -> None:
+        """Pause it; `savestate` would write its memory to the disk and close its connections."""
+        self._ask("VBoxManage", "controlvm", self.id(node) or node, "pause")
+
+    def wake(self, node: str) -> None:
+        """Resume it."""
+        self._ask("VBoxManage", "controlvm", self.id(node) or node, "resume")
 
 
 PROVIDERS: dict[str, type[Provider]] = {kind.name: kind for kind in (VirtualBox, Libvirt, Docker)}

@@ -8,7 +8,6 @@ verbs; the provider itself is asked for what a machine cannot do to itself: losi
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -21,14 +20,13 @@ from typing import Any
 
 import psutil
 
-from helpers.drivers import Say, Signal, guest_python, rules, strays
+from helpers.drivers import Say, Signal, guest, guest_python, rules, strays
 from helpers.drivers.local import RECORDER, LocalDriver
 from helpers.drivers.providers import Docker, Provider, choose, run
 from helpers.drivers.remote import Remote, UnreachableError
 from helpers.errors import LabError
 from helpers.home import Home, write_private
 from helpers.programs import find
-from helpers.render import render
 from helpers.topology import LAB_DATA, REPOSITORY, Target, Topology, load
 from helpers.waiting import until
 
@@ -46,16 +44,6 @@ def network() -> str:
         return chosen
     provider = choose(FILES, os.environ.get("VAGRANT_DEFAULT_PROVIDER"))
     return load("virtualbox" if provider.name == "virtualbox" else "vagrant").network
-
-
-def _unit(target: Target) -> str:
-    return f"lab-{target.program}.service"
-
-
-def _word(text: str | Path) -> str:
-    """Quote a word of systemd's ExecStart."""
-    escaped = str(text).replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("$", "$$")
-    return f'"{escaped}"'
 
 
 class VagrantDriver(LocalDriver):
@@ -102,9 +90,9 @@ class VagrantDriver(LocalDriver):
             "provider": self.provider.name,
         }
         if isinstance(self.provider, Docker):
-            shared |= {"key": str(Docker.key()), "image": self._image(say)}
+            shared |= {"key": str(Docker.key()), "image": guest.image(self.home, say)}
         packages = guest_python.folder()
-        programs = self._programs_folder()
+        programs = guest.programs(self.home)
         folders = {}
         for node in self.topology.nodes.values():
             own = [self.home.folder("nodes", node.name), self.home.folder("logs"), programs]
@@ -153,80 +141,8 @@ class VagrantDriver(LocalDriver):
             return {}
         return loaded
 
-    def _programs_folder(self) -> Path:
-        """Return a folder with Consul and Vault alone: /usr/bin, say, is nothing to share."""
-        folder = self.home.folder("programs")
-        for name in ("consul", "vault"):
-            source, place = find(name).path.resolve(), folder / name
-            if place.exists() and place.stat().st_size == source.stat().st_size:
-                continue
-            place.unlink(missing_ok=True)
-            try:
-                place.hardlink_to(source)
-            except OSError:  # another disk
-                shutil.copy2(source, place)
-        return folder
-
-    def _image(self, say: Say) -> str:
-        """Return the name of the containers' image, building it when this recipe's is not there yet."""
-        recipe = [LAB_DATA / "docker" / "Dockerfile", LAB_DATA / "docker" / "image.sh"]
-        key = Docker.key().with_suffix(".pub")
-        digest = hashlib.sha256(b"".join(file.read_bytes() for file in [*recipe, key])).hexdigest()
-        image = f"lab-node:{digest[:12]}"
-        if run("docker", "image", "inspect", image).returncode == 0:
-            return image
-        if os.geteuid() != 0 or shutil.which("debootstrap") is None:
-            raise LabError(
-                "The image of the machines is not built yet, which takes root and debootstrap; run as root "
-                f"`apt-get install debootstrap; lab/docker/image.sh {image} {key}`."
-            )
-        say("  building the image of the machines, once: about two minutes")
-        done = run(str(recipe[1]), image, str(key), timeout=PATIENCE["boot"])
-        (self.home.folder("logs") / "image.log").write_text(done.stdout + done.stderr)
-        if done.returncode:
-            log = self.home.path / "logs" / "image.log"
-            reason = ((done.stderr or done.stdout).strip().splitlines() or ["no reason given"])[-1]
-            raise LabError(f"The image of the machines could not be built: {reason} (log: {log}).")
-        return image
-
     def _write_units(self) -> None:
-        """Write all programs' units; they go with a cluster's data, and a machine's boot copies them."""
-        for target in self.topology.programs():
-            self._write_unit(target, guest_python.folder())
-
-    def _write_unit(self, target: Target, packages: Path) -> None:
-        folder = self.home.node_folder(target.node, target.program)
-        programs = self.home.path / "programs"
-        environment: dict[str, str] = {}
-        words: list[str | Path]
-        match target.program:
-            case "agent":
-                words = [programs / "consul", "agent", f"-config-file={folder / 'agent.hcl'}"]
-            case "vault":
-                words = [programs / "vault", "server", f"-config={folder / 'vault.hcl'}"]
-            case "mariadb":
-                # The messages of the machine's own server, wherever this host's are.
-                words = ["/usr/sbin/mariadbd", f"--defaults-file={folder / 'server.cnf'}"]
-                words += ["--lc-messages-dir=/usr/share/mysql"]
-            case _:
-                words = ["/usr/bin/python3", "-m", "todo"]
-                environment["PYTHONPATH"] = f"{REPOSITORY}:{packages}"
-        containers = isinstance(self.provider, Docker)
-        text = render(
-            "provision/program.service.j2",
-            self.topology,
-            target=target,
-            command=" ".join(_word(word) for word in words),
-            folder=str(folder).replace("%", "%%"),
-            runtime=_word(self.home.runtime),
-            environment={name: value.replace("%", "%%") for name, value in environment.items()},
-            environment_file=str(folder / "todo.env").replace("%", "%%") if target.program == "todo" else "",
-            # What a container writes is this user's; what a virtual machine shares is so by itself.
-            user=os.getuid() if containers else 0,
-            group=os.getgid(),
-            log=str(self.home.log(target.node, target.program)).replace("%", "%%"),
-        )
-        write_private(self.home.node_folder(target.node, "units") / _unit(target), text)
+        guest.write_units(self.home, self.topology, containers=isinstance(self.provider, Docker))
 
     # ---- the machines -------------------------------------------------------------------
 
@@ -281,7 +197,8 @@ class VagrantDriver(LocalDriver):
         write_private(FILES / "ssh-config", done.stdout)
 
     def _switch_on(self, node: str) -> None:
-        """Make a machine answer: start it when it has lost its power, make it when it is a spare."""
+        """Make a machine answer: wake it, start it when it has lost its power, make it when it is a spare."""
+        self._wake(node)
         if self.provider.running(node):
             return
         self._remote.forget(node)
@@ -301,11 +218,32 @@ class VagrantDriver(LocalDriver):
 
         A container's processes are ended by a kernel that lives on and would say goodbye for them.
         """
+        self._wake(node)
         if not self.provider.running(node):
             return
         self.unplug(node)
         self._remote.forget(node)
         self.provider.off(node)
+
+    def suspend(self, node: str) -> None:
+        """Freeze a machine with all that runs on it, as its host's own tools do."""
+        if self.provider.running(node) and not self.provider.suspended(node):
+            self._remote.forget(node)
+            self.provider.suspend(node)
+
+    def _wake(self, node: str) -> None:
+        if self.provider.suspended(node):
+            self.provider.wake(node)
+
+    def _tell(self, target: Target, script: str) -> None:
+        """Run what ends or signals a program; on a machine without power there is none.
+
+        Raises `LabError` when the machine is suspended: it would hear that when it wakes, or never.
+        """
+        if self.provider.suspended(target.node):
+            raise LabError(f"The machine {target.node} is suspended and hears nothing; `lab heal` wakes it.")
+        with contextlib.suppress(UnreachableError):
+            self._remote.run(target.node, script)
 
     def strays(self) -> list[strays.Stray]:
         """Return what a dead supervisor left behind here; what runs in a container is no stray."""
@@ -333,7 +271,7 @@ class VagrantDriver(LocalDriver):
             if target == RECORDER:
                 super().start([target])
                 continue
-            units.setdefault(target.node, []).append(_unit(target))
+            units.setdefault(target.node, []).append(guest.unit_name(target))
         if not units:
             return
         with ThreadPoolExecutor(len(units)) as pool:
@@ -359,28 +297,26 @@ class VagrantDriver(LocalDriver):
         if target == RECORDER:
             super()._stop_one(target)
             return
-        unit = _unit(target)
+        unit = guest.unit_name(target)
         # Not `systemctl stop`: that ends an agent by KILL, without a goodbye, as a halt of the machine does.
         script = (
             f"systemctl -q is-active {unit} || exit 0; systemctl kill -s TERM {unit}; "
             f"i=0; while systemctl -q is-active {unit} && [ $i -lt 300 ]; do sleep 0.05; i=$((i+1)); done; "
             f"systemctl -q is-active {unit} && systemctl kill -s KILL {unit}; exit 0"
         )
-        with contextlib.suppress(UnreachableError):
-            self._remote.run(target.node, script)
+        self._tell(target, script)
 
     def signal(self, target: Target, signal: Signal) -> None:
         """Send a signal to a unit's processes; KILL waits until systemd has noticed."""
         if target == RECORDER:
             super().signal(target, signal)
             return
-        unit = _unit(target)
+        unit = guest.unit_name(target)
         script = f"systemctl -q is-active {unit} || exit 0; systemctl kill -s {signal} {unit}"
         if signal == "KILL":
             waits = f"while systemctl -q is-active {unit} && [ $i -lt 200 ]; do sleep 0.02; i=$((i+1)); done"
             script += f"; i=0; {waits}"
-        with contextlib.suppress(UnreachableError):
-            self._remote.run(target.node, script)
+        self._tell(target, script)
 
     def pid(self, target: Target) -> int | None:
         """Return the program's process id: this machine's own where it sees it, else the machine's."""
@@ -395,6 +331,8 @@ class VagrantDriver(LocalDriver):
         """Return `running`, `paused` or `stopped`; a machine without power runs nothing."""
         if target == RECORDER:
             return super().state(target)
+        if self.provider.suspended(target.node):
+            return "paused"
         pid, letter = self._look(target)
         if pid is None or letter in ("Z", "X", ""):
             return "stopped"
@@ -406,7 +344,7 @@ class VagrantDriver(LocalDriver):
 
     def _look_at(self, node: str, programs: Iterable[str]) -> dict[str, tuple[int, str]]:
         """Return process id and letter of what runs on a machine; nothing when it does not answer."""
-        if self.provider.id(node) is None:
+        if self.provider.id(node) is None or self.provider.suspended(node):
             return {}
         script = (
             f"for name in {' '.join(programs)}; do p=$(systemctl show -P MainPID lab-$name.service); "
@@ -469,8 +407,11 @@ class VagrantDriver(LocalDriver):
         self._remote.run(node, f"nft '{script}'")
 
     def mend(self, node: str) -> None:
-        """Drop our table; a machine without power has none."""
-        if self.provider.id(node) is None or not self.provider.running(node):
+        """Wake the machine and drop our table; one without power has none."""
+        if self.provider.id(node) is None:
+            return
+        self._wake(node)
+        if not self.provider.running(node):
             return
         with contextlib.suppress(UnreachableError):
             self._remote.run(node, f"nft {rules.DELETE} 2>/dev/null; exit 0")
@@ -488,6 +429,7 @@ class VagrantDriver(LocalDriver):
             list(pool.map(self._kill_all_on, made))
 
     def _kill_all_on(self, node: str) -> None:
+        self._wake(node)
         for program in reversed(self.topology[node].programs):
             self.signal(Target(node, program), "KILL")
 
@@ -521,5 +463,6 @@ class VagrantDriver(LocalDriver):
 
     def _off_if_on(self, node: str) -> None:
         with contextlib.suppress(LabError):
+            self._wake(node)
             if self.provider.running(node):
                 self.provider.off(node)

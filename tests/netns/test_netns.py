@@ -75,6 +75,25 @@ def test_a_bad_cable_slows_a_service_and_does_not_break_it(lab: Lab) -> None:
     assert during.quantile(0.9) > 0.2 > before.quantile(0.9)
 
 
+def test_a_long_way_costs_a_new_connection_two_delays(lab: Lab) -> None:
+    if not lab.can("slow"):
+        pytest.skip("this kernel has no netem")
+    with lab.record("todo0: slow") as run:
+        run.steady(6)
+        run.inject("slow", "todo0")
+        run.observe(8)
+    assert run.records is not None
+    events = run.records.events.set_index("phase").t_begin
+    asked = run.records.samples.query("source == 'todo' and target == 'todo0' and error == 'none'")
+    took = asked.done - asked.sent
+    before = took[asked.sent < events["inject"]]
+    during = took[asked.sent.between(events["inject"], events["heal"])]
+    # Each answer is 0.1 s late, and so is each of MySQL's questions; a healthy answer takes 10 ms.
+    assert before.median() < 0.1 < during.min()
+    after = took[asked.sent > events["heal"] + 1]
+    assert after.median() < 0.1, "the delay is gone with the heal"
+
+
 def test_a_crash_of_everything_leaves_nothing_that_the_next_command_cannot_remove(lab: Lab) -> None:
     driver = lab.driver
     assert isinstance(driver, NetnsDriver)

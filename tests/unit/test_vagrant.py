@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.drivers import guest_python, providers, vagrant
+from helpers.drivers import guest, guest_python, providers, vagrant
 from helpers.errors import LabError
 from helpers.home import Home
 from helpers.topology import LAB_DATA, REPOSITORY, Target, load
@@ -125,7 +125,7 @@ def test_too_little_memory_is_one_sentence(
 @pytest.mark.parametrize("program", ["agent", "vault", "mariadb", "todo"])
 def test_a_unit_never_starts_again_and_quotes_its_paths(driver: vagrant.VagrantDriver, program: str) -> None:
     target = next(t for t in driver.topology.programs() if t.program == program)
-    driver._write_unit(target, Path("/a cache/packages"))
+    guest.write_unit(driver.home, driver.topology, target, Path("/a cache/packages"), containers=True)
     text = (driver.home.path / "nodes" / target.node / "units" / f"lab-{program}.service").read_text()
     assert "Restart=no" in text
     assert f"KillSignal={'SIGKILL' if program == 'agent' else 'SIGTERM'}" in text
@@ -137,6 +137,22 @@ def test_a_unit_never_starts_again_and_quotes_its_paths(driver: vagrant.VagrantD
 def test_a_machine_without_an_id_runs_nothing(driver: vagrant.VagrantDriver) -> None:
     assert driver.state(Target("todo0", "todo")) == "stopped"
     assert driver.pid(Target("todo0", "todo")) is None
+
+
+def test_a_suspended_machine_is_paused_and_hears_nothing(
+    path: Path, driver: vagrant.VagrantDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(path, "docker", 'case "$*" in *State.Paused*|*State.Running*) echo true;; esac')
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
+    place = vagrant.FILES / "machines" / "todo0" / "docker"
+    place.mkdir(parents=True)
+    (place / "id").write_text("abc")
+    todo = Target("todo0", "todo")
+    assert driver.state(todo) == "paused"
+    with pytest.raises(LabError, match=r"todo0 is suspended and hears nothing; `lab heal` wakes it\."):
+        driver.stop([todo])
+    with pytest.raises(LabError, match="todo0 is suspended"):
+        driver.signal(todo, "KILL")
 
 
 def test_another_network_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,26 +58,21 @@ def test_the_verbs(lab: Lab) -> None:
     assert lab.driver.pid(todo) not in (None, first)
 
 
+# The other faults of todo and Vault are in the notebooks 05 and 06, which are tested below with their bounds.
 @pytest.mark.parametrize(
     ("fault", "target", "seconds"),
     [
-        ("kill", "todo0", 7),
-        ("pause", "todo0", 8),
-        ("stop", "todo1", 4),
-        ("step_down", "vault.leader", 4),
         ("kill", "mysql", 7),
         ("power_off", "todo1", 14),
-        ("unplug", "todo0", 14),
-        ("partition", "vault.leader", 30),
+        ("suspend", "todo0", 14),
+        ("maintenance", "todo0", 3),
     ],
 )
 def test_a_fault_stays_in_its_bounds(lab: Lab, fault: str, target: str, seconds: float) -> None:
     unchanged.experiment(lab, fault, target, seconds)
 
 
-@pytest.mark.parametrize(
-    ("fault", "target"), [("seal", "vault.leader"), ("restart", "todo0"), ("leave", "todo1")]
-)
+@pytest.mark.parametrize(("fault", "target"), [("restart", "todo0"), ("leave", "todo1"), ("lossy", "todo0")])
 def test_other_faults_are_healed(lab: Lab, fault: str, target: str) -> None:
     with lab.record(f"{target}: {fault}") as run:
         run.steady(1)
@@ -96,6 +91,17 @@ def test_a_machine_that_loses_its_power_says_nothing_and_comes_back(lab: Lab) ->
     assert [lab.driver.state(t) for t in lab.topology.programs() if t.node == "todo1"] == ["stopped"] * 2
     lab.heal()
     assert requests.get(url, timeout=5).status_code == requests.codes.ok
+
+
+def test_a_suspended_machine_hears_nothing_until_it_is_woken(lab: Lab) -> None:
+    driver(lab).suspend("todo1")
+    todo = lab.topology.target("todo1")
+    assert lab.driver.state(todo) == "paused"
+    with pytest.raises(LabError, match="is suspended and hears nothing"):
+        lab.stop("todo1")
+    lab.heal()
+    assert lab.driver.state(todo) == "running"
+    assert lab.state == "deployed"
 
 
 def test_a_machine_that_is_halted_unasked_does_not_leave_the_cluster(lab: Lab) -> None:

@@ -1,0 +1,127 @@
+"""Faults are planned without a lab: what would be done, to whom, and how a figure names it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from helpers import faults
+from helpers.drivers import netns
+from helpers.drivers.local import LocalDriver
+from helpers.drivers.vagrant import VagrantDriver
+from helpers.errors import LabError
+from helpers.faults import FAULTS
+from helpers.topology import Target, load
+
+TOPOLOGY = load("local")
+
+
+def target(text: str) -> list[Target]:
+    return [TOPOLOGY.target(text)]
+
+
+class Told:
+    """A driver that does nothing, and a list of what it was told."""
+
+    def __init__(self, *capabilities: str) -> None:
+        self.name = "told"
+        self.capabilities = frozenset(capabilities)
+        self.calls: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, verb: str) -> Any:
+        return lambda *words: self.calls.append((verb, *words))
+
+    def state(self, _target: Target) -> str:
+        return "running"
+
+
+def lab(driver: Told) -> Any:
+    return SimpleNamespace(driver=driver, topology=TOPOLOGY, resolve=lambda role: target(role))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_every_fault_has_a_plan_that_names_its_victim(fault: str) -> None:
+    victim = "vault0" if fault in ("step_down", "seal") else "todo0"
+    plan = FAULTS[fault].plan(TOPOLOGY, victim, target(victim))
+    assert plan.fault == fault
+    assert plan.nodes == [victim]
+    assert plan.label.startswith(victim)
+    assert plan.label.endswith(FAULTS[fault].words)
+
+
+@pytest.mark.parametrize("fault", ["power_off", "suspend"])
+def test_a_whole_node_is_all_its_programs(fault: str) -> None:
+    plan = FAULTS[fault].plan(TOPOLOGY, "todo0:agent", target("todo0:agent"))
+    assert [str(each) for each in plan.targets] == ["todo0:agent", "todo0:todo"]
+    assert plan.label.startswith("todo0:")
+
+
+def test_leave_is_for_the_agent_of_the_node() -> None:
+    assert FAULTS["leave"].plan(TOPOLOGY, "todo1", target("todo1")).targets == (Target("todo1", "agent"),)
+
+
+@pytest.mark.parametrize(("fault", "victim"), [("step_down", "todo0"), ("maintenance", "consul")])
+def test_a_target_that_cannot_suffer_it_is_refused(fault: str, victim: str) -> None:
+    with pytest.raises(LabError, match=f"{fault} needs .* is not one"):
+        FAULTS[fault].plan(TOPOLOGY, victim, target(victim))
+
+
+def test_an_unknown_fault_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(LabError, match=r"no fault 'explode'; the faults are stop, kill, pause"):
+        faults.plan(lab(Told()), "explode", "todo0")
+
+
+@pytest.mark.parametrize("fault", [name for name, kind in FAULTS.items() if kind.needs])
+def test_a_driver_without_the_capability_is_one_sentence(fault: str) -> None:
+    with pytest.raises(LabError, match=f"{fault} needs .*, which the told driver does not give; use pause"):
+        faults.plan(lab(Told()), fault, "todo0")
+
+
+@pytest.mark.parametrize(
+    ("fault", "capability", "called"),
+    [
+        ("stop", "", [("stop", (Target("todo0", "todo"),))]),
+        ("kill", "", [("signal", Target("todo0", "todo"), "KILL")]),
+        ("pause", "", [("signal", Target("todo0", "todo"), "STOP")]),
+        ("power_off", "power", [("power_off", "todo0")]),
+        ("suspend", "power", [("suspend", "todo0")]),
+        (
+            "suspend",
+            "",
+            [("signal", Target("todo0", "agent"), "STOP"), ("signal", Target("todo0", "todo"), "STOP")],
+        ),
+        ("unplug", "network", [("unplug", "todo0")]),
+        ("slow", "delay", [("delay", "todo0", 100)]),
+    ],
+)
+def test_what_a_driver_is_told(fault: str, capability: str, called: list[tuple[Any, ...]]) -> None:
+    driver = Told(capability)
+    FAULTS[fault].inject(lab(driver), faults.plan(lab(driver), fault, "todo0"))
+    assert driver.calls == called
+
+
+@pytest.mark.parametrize("fault", ["partition", "unplug", "lossy", "slow", "suspend"])
+def test_a_fault_of_a_node_is_mended_on_it(fault: str) -> None:
+    driver = Told("network", "delay", "power")
+    FAULTS[fault].heal(lab(driver), faults.plan(lab(driver), fault, "todo0"))
+    assert driver.calls == [("mend", "todo0")]
+
+
+@pytest.mark.parametrize(
+    ("verb", "words"),
+    [("cut", ["todo0", []]), ("unplug", ["todo0"]), ("delay", ["todo0", 1]), ("suspend", ["todo0"])],
+)
+def test_the_local_driver_says_who_can(verb: str, words: list[Any]) -> None:
+    with pytest.raises(LabError, match="LAB_DRIVER="):
+        getattr(LocalDriver, verb)(None, *words)
+
+
+@pytest.mark.parametrize("netem", [True, False])
+def test_a_delay_is_the_kernel_s_to_give(monkeypatch: pytest.MonkeyPatch, netem: bool) -> None:
+    monkeypatch.setattr(netns, "can_delay", lambda: netem)
+    driver: Any = object.__new__(netns.NetnsDriver)
+    assert (faults.lacking(driver, "slow") is None) is netem
+    assert faults.lacking(driver, "partition") is None
+    assert faults.lacking(object.__new__(VagrantDriver), "slow") == "delay"
