@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from helpers import reference
 from helpers.cases import cases
+from helpers.checks.answers import NO_RUN, numbers, proof
 from helpers.exercises import exercise
-from helpers.metrics import Missing
 from helpers.quantities import new_leader
 from helpers.showing import Showing
 
@@ -34,7 +32,7 @@ FLOOR = 10.0  # seconds: Consul refuses a session with a shorter TTL
 def shorten_it(answer: object) -> str | None:
     """A run in which the leader was killed and another one led within 35 s, by another session TTL."""
     if not isinstance(answer, Showing) or answer.records is None:
-        return "the answer is a run that is over: what `lab.record` gave you, after its `with`."
+        return NO_RUN
     hit = cases(answer.records)
     if not hit or hit[0].fault != "kill" or hit[0].subject != "vault.leader":
         return "in this run no leader was killed as the first fault; inject 'kill' into 'vault.leader'."
@@ -44,14 +42,7 @@ def shorten_it(answer: object) -> str | None:
         return f"with a TTL of {ttl:g} s the worst case is {worst:g} s; that is over {LIMIT:g} s."
     if ttl < FLOOR:
         return f"a TTL of {ttl:g} s is refused by Consul, which takes {FLOOR:g} s at least."
-    if answer.records.info.get("recorded"):
-        return "this run is recorded; prove it by a run of your own."
-    took = new_leader(hit[0])
-    if isinstance(took, Missing):
-        return f"in this run {took.reason}; observe until 'vault.leader'."
-    if took.value >= LIMIT or str(answer.verdict()) != "held":
-        return f"it took {took} s and the verdict is {answer.verdict()}; was the machine busy? Run it again."
-    return None
+    return proof(answer, new_leader, LIMIT, "observe until 'vault.leader'")
 
 
 def _lock_delay(answer: Showing) -> float:
@@ -78,12 +69,7 @@ SLOW = {"killed, at best": 1.5 * 30 + 15, "killed, at worst": 2 * 30 + 15, "node
 )
 def patience(answer: object) -> str | None:
     """Three times of a lab with a TTL of 30 s."""
-    if not isinstance(answer, Mapping) or set(answer) != set(SLOW):
-        return "the answer is the dictionary above, with three numbers in it."
-    for name, right in SLOW.items():
-        if abs(answer[name] - right) > 0.5:
-            return f"{name}: {answer[name]:g} s is not it. Which clocks run, and for how long?"
-    return None
+    return numbers(answer, SLOW, 0.5, "Which clocks run, and for how long?", " s")
 
 
 SLEEP = {"surely keeps it": 1.5 * 10, "surely loses it": 2 * 10}
@@ -105,9 +91,4 @@ SLEEP = {"surely keeps it": 1.5 * 10, "surely loses it": 2 * 10}
 )
 def sleep(answer: object) -> str | None:
     """The longest harmless freeze and the shortest fatal one, with a TTL of 10 s."""
-    if not isinstance(answer, Mapping) or set(answer) != set(SLEEP):
-        return "the answer is the dictionary above, with two numbers in it."
-    for name, right in SLEEP.items():
-        if abs(answer[name] - right) > 0.1:
-            return f"{name}: {answer[name]:g} s is not it. Count from the last renewal before the freeze."
-    return None
+    return numbers(answer, SLEEP, 0.1, "Count from the last renewal before the freeze.", " s")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+from helpers.checks.answers import numbers
 from helpers.exercises import exercise
 
 AFTER = {"at best": 1 + 2 * 10 + 15, "at worst": 3.5 + 2 * 10 + 15}
@@ -25,14 +26,7 @@ AFTER = {"at best": 1 + 2 * 10 + 15, "at worst": 3.5 + 2 * 10 + 15}
 )
 def another_ttl(answer: object) -> str | None:
     """Seconds from the restart to a leader, with a TTL of 10 s."""
-    if not isinstance(answer, Mapping) or set(answer) != set(AFTER):
-        return "the answer is the dictionary above, with two numbers in it."
-    for name, right in AFTER.items():
-        if abs(answer[name] - right) > 0.3:
-            return (
-                f"{name}: {answer[name]:g} s is not it. Add election and replay, the session, the lock-delay."
-            )
-    return None
+    return numbers(answer, AFTER, 0.3, "Add election and replay, the session, the lock-delay.", " s")
 
 
 Ask = Callable[[str], list[str]]

@@ -65,7 +65,29 @@ class User(One):
         return [Reading(self.target, self.check, raw, error)]
 
 
-class Secret(User):
+class VaultUser(User):
+    """Base of the probes that do with a token what a user of Vault does."""
+
+    def __init__(self, target: str, place: Place, timeout: float, view: View | None, token: Token) -> None:
+        """Ask with this token."""
+        super().__init__(target, place, timeout, view, "active")
+        self._token = token
+
+    async def ask(self, chosen: str) -> list[Reading]:
+        """Raw is the status code; through discovery with the instance behind it."""
+        token = self._token.read()
+        if token is None:
+            return self.silence(chosen, "no token", "other")
+        if not chosen:
+            return self.nowhere()
+        address, port = self.place.address[chosen], self.place.ports["vault"]
+        return self.read(chosen, *await within(self.timeout, self._operation(address, port, token)))
+
+    async def _operation(self, address: str, port: int, token: str) -> wire.Reply:
+        raise NotImplementedError
+
+
+class Secret(VaultUser):
     """Whether a secret can be written: a put into the token's own cubbyhole.
 
     It needs no mount, goes to the storage, and a standby forwards it; a Vault that has lost
@@ -77,50 +99,32 @@ class Secret(User):
 
     def __init__(self, target: str, place: Place, timeout: float, view: View | None, token: Token) -> None:
         """Write with this token."""
-        super().__init__(target, place, timeout, view, "active")
-        self._token = token
+        super().__init__(target, place, timeout, view, token)
         self._values = count()
 
-    async def ask(self, chosen: str) -> list[Reading]:
-        """Raw is the status code; through discovery with the instance behind it."""
-        token = self._token.read()
-        if token is None:
-            return self.silence(chosen, "no token", "other")
-        if not chosen:
-            return self.nowhere()
-        address, port = self.place.address[chosen], self.place.ports["vault"]
+    async def _operation(self, address: str, port: int, token: str) -> wire.Reply:
         body = json.dumps({"value": next(self._values)}).encode()
-        question = wire.ask(address, port, "PUT", f"/v1/cubbyhole/{self.target}", body, token)
-        return self.read(chosen, *await within(self.timeout, question))
+        return await wire.ask(address, port, "PUT", f"/v1/cubbyhole/{self.target}", body, token)
 
 
-class Credential(User):
-    """Whether a fresh database credential can be had: issued, then revoked at once."""
+class Credential(VaultUser):
+    """Whether a fresh database credential can be had: issued, then revoked at once.
+
+    Its code is that of the issue, or of the revocation if only that one fails.
+    """
 
     source = "credential"
     check = "creds"
 
     def __init__(self, place: Place, timeout: float, view: View, token: Token, path: str) -> None:
         """Read `path`, such as `mysql/creds/todo`, at the active Vault."""
-        super().__init__("vault", place, timeout, view, "active")
-        self._token = token
+        super().__init__("vault", place, timeout, view, token)
         self._path = path
 
-    async def ask(self, chosen: str) -> list[Reading]:
-        """Raw is the code of the issue, or of the revocation if only that one fails."""
-        token = self._token.read()
-        if token is None:
-            return self.silence(chosen, "no token", "other")
-        if not chosen:
-            return self.nowhere()
-        address, port = self.place.address[chosen], self.place.ports["vault"]
-
-        async def issue_and_revoke() -> wire.Reply:
-            issued = await wire.ask(address, port, "GET", f"/v1/{self._path}", b"", token)
-            if issued.status != 200:
-                return issued
-            lease = json.dumps({"lease_id": json.loads(issued.body)["lease_id"]}).encode()
-            revoked = await wire.ask(address, port, "PUT", "/v1/sys/leases/revoke", lease, token)
-            return issued if error_of(revoked.status) == "none" else revoked
-
-        return self.read(chosen, *await within(self.timeout, issue_and_revoke()))
+    async def _operation(self, address: str, port: int, token: str) -> wire.Reply:
+        issued = await wire.ask(address, port, "GET", f"/v1/{self._path}", b"", token)
+        if issued.status != 200:
+            return issued
+        lease = json.dumps({"lease_id": json.loads(issued.body)["lease_id"]}).encode()
+        revoked = await wire.ask(address, port, "PUT", "/v1/sys/leases/revoke", lease, token)
+        return issued if error_of(revoked.status) == "none" else revoked

@@ -74,3 +74,13 @@ def test_the_readme_names_the_versions_of_the_topology() -> None:
     readme = (REPOSITORY / "README.md").read_text()
     assert f"Consul {cache.pinned('consul')} |" in readme
     assert f"Vault {cache.pinned('vault')} |" in readme
+
+
+def test_every_package_is_installed() -> None:
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    found = {
+        ".".join(file.parent.relative_to(REPOSITORY).parts)
+        for top in ("helpers", "todo")
+        for file in (REPOSITORY / top).rglob("__init__.py")
+    }
+    assert set(project["tool"]["setuptools"]["packages"]) == found

@@ -66,3 +66,33 @@ def test_a_server_that_fails_in_the_middle(
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith(f"A server of the lab failed in the middle of this ({type(error).__name__}: ")
+
+
+EARLY = """
+import os, signal, sys
+
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "hvac":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Slow())
+from helpers import entry
+entry.main()
+"""
+
+
+def test_interrupt_of_the_imports() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "Interrupted before anything was done.\n"
+
+
+def test_what_the_library_offers_is_imported_when_it_is_asked_for() -> None:
+    import helpers
+
+    assert all(getattr(helpers, name) is not None for name in dir(helpers))
+    with pytest.raises(AttributeError, match="no attribute 'Cluster'"):
+        helpers.Cluster  # noqa: B018
