@@ -314,7 +314,8 @@ def _server_back(fault: str, config: Config, lasted: float) -> dict[str, Bound]:
     """The only server is back: election, replay, and if the leader is lost both clocks anew.
 
     After more than the lock monitor's patience every session timer restarts at 2 · TTL, then comes
-    the lock-delay. Measured 46.7–48.1 s with `raft_multiplier` 1, 52.5 with 5, for 13 as for 20 s away.
+    the lock-delay. Measured 46.4–49.1 s with `raft_multiplier` 1, 52.5 with 5, for 13 as for 20 s away:
+    the older the lab, the longer the replay.
     The replay shuts the lock anew for the lock-delay if its log holds the death of a leader's session
     (Consul `agent/consul/state/session.go`: the delay counts from now, not from the death).
     After less, the lock is usually kept; in 2 of 9 a renewal met the half-replayed log ("Session id
@@ -328,7 +329,7 @@ def _server_back(fault: str, config: Config, lasted: float) -> dict[str, Bound]:
     wait, renewals = lock_wait(config), 2 * config.session_ttl
     up = 2 * slow + config.replay
     lost = _server_away(fault, config)["leader_lost"]
-    source = "Consul session_ttl.go, raft configuration; measured 46.7–48.1 (×1), 52.5 (×5)"
+    source = "Consul session_ttl.go, raft configuration; measured 46.4–49.1 (×1), 52.5 (×5)"
     long = Bound(
         renewals + wait + slow,
         renewals + wait + up + ALLOWANCE,

@@ -8,7 +8,7 @@ from typing import Any
 from helpers.checks.answers import numbers
 from helpers.exercises import exercise
 
-AFTER = {"at best": 1 + 2 * 10 + 15, "at worst": 3.5 + 2 * 10 + 15}
+AFTER = {"at best": 1 + 2 * 10 + 15, "at worst": 4.5 + 2 * 10 + 15}
 
 
 @exercise(
@@ -16,12 +16,12 @@ AFTER = {"at best": 1 + 2 * 10 + 15, "at worst": 3.5 + 2 * 10 + 15}
     "another TTL",
     hint="13 s are more than the monitor's patience, so the leader has given up. Which three waits follow "
     "the restart, and which of them depends on the TTL?",
-    right="36 to 38.5 s. That the server was away for 13 s and not for 20 plays no part.",
+    right="36 to 39.5 s. That the server was away for 13 s and not for 20 plays no part.",
     wrong=[
-        {"at best": 46, "at worst": 48.5},
-        {"at best": 23, "at worst": 25.5},
-        {"at best": 31, "at worst": 38.5},
-        (36, 38.5),
+        {"at best": 46, "at worst": 49.5},
+        {"at best": 23, "at worst": 26.5},
+        {"at best": 31, "at worst": 39.5},
+        (36, 39.5),
     ],
 )
 def another_ttl(answer: object) -> str | None:
