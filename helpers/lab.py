@@ -290,7 +290,7 @@ class Lab:
         self.need_driver()
         found = self.resolve(target)
         for one in found:
-            if self.driver.pid(one) is None:
+            if self.driver.state(one) == "stopped":
                 raise LabError(f"{one} does not run; `lab start {one}` starts it.")
         return found
 

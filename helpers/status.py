@@ -112,9 +112,8 @@ def status(lab: Lab) -> Status:
 
 
 def _deployed(lab: Lab, node: Node) -> bool:
-    return lab.driver.alive and any(
-        lab.driver.pid(target) is not None for target in lab.topology.programs() if target.node == node.name
-    )
+    programs = [target for target in lab.topology.programs() if target.node == node.name]
+    return lab.driver.alive and any(lab.driver.state(target) != "stopped" for target in programs)
 
 
 def _health(lab: Lab) -> dict[tuple[str, str], str]:
