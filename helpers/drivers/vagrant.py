@@ -20,7 +20,7 @@ from typing import Any
 
 import psutil
 
-from helpers.drivers import Say, Signal, guest, guest_python, rules, strays
+from helpers.drivers import Say, Signal, guest, guest_python, inside, rules, strays, vagrant_command
 from helpers.drivers.local import RECORDER, LocalDriver
 from helpers.drivers.providers import Docker, Provider, choose, run
 from helpers.drivers.remote import Remote, UnreachableError
@@ -160,41 +160,30 @@ class VagrantDriver(LocalDriver):
                 self._switch_on(node)
         else:
             say("  booting the machines by Vagrant; half a minute, and the first time longer")
-            self._vagrant("up", f"--provider={self.provider.name}", *regular)
-            self._ssh_config()
+            self._vagrant("up", f"--provider={self.provider.name}", *regular, again=say)
+            if not isinstance(self.provider, Docker):
+                vagrant_command.write_ssh_config(FILES)
         super().up(say)
 
     def supervise(self, say: Say) -> None:
         """Start the recorder's supervisor alone, for machines that `vagrant up` boots by itself."""
         super().up(say)
 
-    def _vagrant(self, *words: str, patience: str = "boot") -> None:
-        log = self.home.folder("logs") / "vagrant.log"
-        environment = {
-            "VAGRANT_CWD": str(LAB_DATA),
-            "VAGRANT_DOTFILE_PATH": str(FILES),
-            "VAGRANT_DEFAULT_PROVIDER": self.provider.name,
-            "VAGRANT_CHECKPOINT_DISABLE": "1",  # no question to its makers about newer versions
-            "LAB_PREPARED": "yes",
-            "LAB_BY_DRIVER": "yes",
-        }
-        command = ["env", *(f"{name}={value}" for name, value in environment.items()), "vagrant", *words]
-        done = run(*command, timeout=PATIENCE[patience])
-        with log.open("a") as file:
-            file.write(f"== vagrant {' '.join(words)}\n{done.stdout}{done.stderr}")
-        if done.returncode:
-            lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-            reason = " ".join(lines[:2]) or "no reason given"
-            raise LabError(
-                f"`vagrant {words[0]}` failed: {reason} (log: {log}); `lab down --purge` cleans up."
-            )
+    def _vagrant(self, *words: str, patience: str = "boot", again: Say | None = None) -> None:
+        """Run a command of Vagrant's; with `again`, what fails while other machines stand is tried once more.
 
-    def _ssh_config(self) -> None:
-        if isinstance(self.provider, Docker):
-            return
-        environment = ["env", f"VAGRANT_CWD={LAB_DATA}", f"VAGRANT_DOTFILE_PATH={FILES}", "LAB_PREPARED=yes"]
-        done = run(*environment, "vagrant", "ssh-config", timeout=120)
-        write_private(FILES / "ssh-config", done.stdout)
+        Raises `LabError` with Vagrant's reason.
+        """
+        log = self.home.folder("logs") / "vagrant.log"
+        reason = vagrant_command.call(FILES, self.provider.name, words, log, timeout=PATIENCE[patience])
+        if reason is not None and again is not None and self.provider.made():
+            again(f"  not every machine came up ({reason.rstrip('.')}); once more, for what is missing")
+            reason = vagrant_command.call(FILES, self.provider.name, words, log, timeout=PATIENCE[patience])
+        if reason is not None:
+            raise LabError(
+                f"`vagrant {words[0]}` failed: {reason.rstrip('.')} (log: {log}); "
+                "`lab down --purge` cleans up."
+            )
 
     def _switch_on(self, node: str) -> None:
         """Make a machine answer: wake it, start it when it has lost its power, make it when it is a spare."""
@@ -346,34 +335,12 @@ class VagrantDriver(LocalDriver):
         """Return process id and letter of what runs on a machine; nothing when it does not answer."""
         if self.provider.id(node) is None or self.provider.suspended(node):
             return {}
-        script = (
-            f"for name in {' '.join(programs)}; do p=$(systemctl show -P MainPID lab-$name.service); "
-            '[ ${p:-0} -gt 0 ] && sed -n "s/^State:[[:space:]]*\\(.\\).*/$name $p \\1/p" /proc/$p/status; '
-            "done 2>/dev/null; exit 0"
-        )
-        try:
-            said = [line.split() for line in self._remote.run(node, script).splitlines()]
-        except UnreachableError:
-            return {}
-        return {name: (int(pid), letter) for name, pid, letter in said}
+        return inside.look(self._remote, node, programs)
 
     def _here(self, node: str, wanted: set[int]) -> dict[int, int]:
         """Return which process of this machine each of a container's is; empty for a virtual machine."""
         first = self.provider.first_process(node) if wanted else None
-        if first is None:
-            return {}
-        found = {}
-        with contextlib.suppress(OSError):
-            space = Path(f"/proc/{first}/ns/pid").readlink()
-            for process in psutil.pids():
-                with contextlib.suppress(OSError):
-                    if Path(f"/proc/{process}/ns/pid").readlink() != space:
-                        continue
-                    status = Path(f"/proc/{process}/status").read_text()
-                    inner = int(status.split("NSpid:")[1].splitlines()[0].split()[-1])
-                    if inner in wanted:
-                        found[inner] = process
-        return found
+        return {} if first is None else inside.here(first, wanted)
 
     def _write_pids(self, nodes: Iterable[str] | None = None) -> None:
         """Tell the recorder which processes of this machine the programs of some or all nodes are."""

@@ -86,7 +86,7 @@ def test_wrong_usage_is_2(quick: Command, words: list[str]) -> None:
         (["inject", "kill", "todo7"], "no node 'todo7'"),
         (["inject", "seal", "mysql"], "seal needs vault, and mysql:mariadb is not one"),
         (["inject", "partition", "todo0"], "needs nodes with a network of their own"),
-        (["inject", "slow", "todo0"], "needs a link whose packets can be delayed"),
+        (["inject", "slow", "todo0"], "slow needs packets that can be delayed (netem"),
         (["resume", "todo2"], "todo2:todo does not run; `lab start todo2:todo` starts it"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers.drivers import guest, guest_python, providers, vagrant
+from helpers.drivers import guest, guest_python, providers, vagrant, vagrant_command
 from helpers.errors import LabError
 from helpers.home import Home
 from helpers.topology import LAB_DATA, REPOSITORY, Target, load
@@ -87,8 +87,68 @@ def test_no_vagrant_is_one_sentence(path: Path, driver: vagrant.VagrantDriver) -
 
 def test_a_failed_boot_says_why_in_one_line(path: Path, driver: vagrant.VagrantDriver) -> None:
     stub(path, "env", "echo 'The box is gone.' >&2; exit 1")
-    with pytest.raises(LabError, match=r"`vagrant up` failed: The box is gone\. .*`lab down --purge`"):
+    with pytest.raises(LabError, match=r"`vagrant up` failed: The box is gone \(log: .*`lab down --purge`"):
         driver._vagrant("up")
+
+
+def test_a_machine_that_fails_beside_others_is_tried_once_more(
+    path: Path, driver: vagrant.VagrantDriver, tmp_path: Path
+) -> None:
+    calls = tmp_path / "calls"
+    stub(
+        path,
+        "env",
+        f"echo up >> {calls}; [ $(/usr/bin/wc -l < {calls}) = 2 ] || {{ echo Busy. >&2; exit 1; }}",
+    )
+    heard: list[str] = []
+    with pytest.raises(LabError, match="Busy"):
+        driver._vagrant("up", again=heard.append)
+    assert calls.read_text().count("up") == 1, "nothing stands, so there is nothing to complete"
+    calls.unlink()
+    made = vagrant.FILES / "machines" / "todo0" / "docker"
+    made.mkdir(parents=True)
+    (made / "id").write_text("4711")
+    driver._vagrant("up", again=heard.append)
+    assert heard == ["  not every machine came up (Busy); once more, for what is missing"]
+    with pytest.raises(LabError, match="Busy"):
+        driver._vagrant("up", again=heard.append)
+    assert calls.read_text().count("up") == 4
+
+
+SIDE_BY_SIDE = """\
+==> todo1: An error occurred. The error will be shown after all tasks complete.
+An error occurred while executing multiple actions in parallel.
+Any errors that occurred are shown below.
+
+An error occurred while executing the action on the 'todo1'
+machine. Please handle this error then try again:
+
+A Docker command executed by Vagrant didn't complete successfully!
+The command run along with the output from the command is shown
+below.
+
+Command: ["docker", "network", "create"]
+
+Stderr: the address
+is in use
+
+Stdout:
+"""
+FAILED_PROVISIONER = SIDE_BY_SIDE.partition("A Docker command")[0] + "The SSH command returned 1.\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("", "no reason given"),
+        ("The box is\ngone.\n\nA long explanation.\n", "The box is gone."),
+        (SIDE_BY_SIDE, "todo1: Stderr: the address is in use"),
+        (FAILED_PROVISIONER, "todo1: The SSH command returned 1."),
+        (SIDE_BY_SIDE.partition("A Docker command")[0], "todo1: no reason given"),
+    ],
+)
+def test_vagrants_reason_is_found_behind_its_preface(said: str, reason: str) -> None:
+    assert vagrant_command.why(said) == reason
 
 
 def test_a_lab_that_was_never_booted_goes_down(path: Path, driver: vagrant.VagrantDriver) -> None:
