@@ -97,7 +97,9 @@ def for_fault(config: Config, fault: str, hit: str, lasts: float | None = None) 
         return _server_away(fault, config, lasts) if fault in known else {}
     fault = "power_off" if fault in ("suspend", *CUT_OFF) else fault
     if fault == "maintenance":
-        return {"detected": at_once("the agent adds a failing check and syncs it"), "lost": NOTHING}
+        out = {"detected": at_once("the agent adds a failing check and syncs it")}
+        # Somebody else is named, or the clients keep the last list (of MySQL); where nobody is, users fail.
+        return out | ({"lost": NOTHING} if hit in ("todo", "vault.standby", "mysql") else {})
     if hit in ("agent", "vault.leader:agent") or fault in ("power_off", "leave"):
         return _node_lost(fault, hit, config)
     if hit == "todo":

@@ -43,6 +43,8 @@ class Case:
     end: float
     noted: dict[str, list[float]]
     params: dict[str, Any]
+    failed: str = ""
+    """Why the injection did not end as it should, one sentence; empty if it did."""
 
     @property
     def nodes(self) -> list[str]:
@@ -75,8 +77,8 @@ class Case:
 
     @property
     def subject(self) -> str:
-        """What is hit, as `helpers.bounds` names it."""
-        return bounds.subject(self.targets, self.leader)
+        """What is hit, as `helpers.bounds` names it: as noted at the injection, or by what was recorded."""
+        return str(self.params.get("hit") or bounds.subject(self.targets, self.leader))
 
     def bounds(self) -> dict[str, tuple[float, float]]:
         """Return the allowed intervals: by the run's configuration, else as noted at the injection."""
@@ -136,6 +138,7 @@ def cases(records: Records) -> list[Case]:
                 end=end,
                 noted=noted,
                 params=params,
+                failed="" if event.ok else f"the injection failed ({event.message})",
             )
         )
     return found

@@ -98,9 +98,9 @@ def serves(lab: Lab, node: Node) -> bool:
         return False
 
 
-def passing_instances(lab: Lab, asked: str | None = None) -> set[str]:
-    """Return the names of the nodes whose todo is passing, as a node's agent says (default: the server)."""
-    _, entries = lab.consul(asked or lab.topology.server.name).health.service("todo", passing=True)
+def passing_instances(lab: Lab, asked: str | None = None, service: str = "todo") -> set[str]:
+    """Return the nodes whose service is passing, by name, as a node's agent says (default: the server)."""
+    _, entries = lab.consul(asked or lab.topology.server.name).health.service(service, passing=True)
     return {entry["Node"]["Node"] for entry in entries}
 
 

@@ -121,17 +121,26 @@ class Run(Showing):
         # Kept before the effect: whatever happens in it, the heal knows what to undo.
         begun = self.now
         self._injected.append((plan, hit, begun))
-        FAULTS[fault].inject(self.lab, plan)
-        rows.append_event(
-            self.folder,
-            phase="inject",
-            fault=fault,
-            target=target,
-            t_begin=begun,
-            t_end=self.now,
-            params={"label": plan.label, "hit": hit, "targets": [str(one) for one in plan.targets]},
-            bounds=_intervals(allowed),
-        )
+        failed = "interrupted"
+        try:
+            FAULTS[fault].inject(self.lab, plan)
+            failed = ""
+        except Exception as error:
+            failed = f"{type(error).__name__}: {error}"
+            raise
+        finally:  # half of it may have happened, after a Ctrl-C too, so the record says that there was one
+            rows.append_event(
+                self.folder,
+                phase="inject",
+                fault=fault,
+                target=target,
+                t_begin=begun,
+                t_end=self.now,
+                params={"label": plan.label, "hit": hit, "targets": [str(one) for one in plan.targets]},
+                ok=not failed,
+                message=failed,
+                bounds=_intervals(allowed),
+            )
 
     def _leader(self) -> str | None:
         """The node whose Vault leads at the moment, if one does."""
@@ -155,6 +164,8 @@ class Run(Showing):
         """
         if isinstance(until, str) and until not in CONDITIONS:
             raise LabError(f"There is no condition {until!r}; use {', '.join(CONDITIONS)} or a function.")
+        if until == "detected" and not self._services_hit():
+            raise LabError("Nothing is broken yet that has a check in Consul; call `inject` first.")
         if until is None:
             time.sleep(seconds if seconds is not None else 10.0)
             return
@@ -174,8 +185,18 @@ class Run(Showing):
                 return False
             case "todo.any":
                 return bool(passing_instances(self.lab))
-        hit = {node for plan, _, _ in self._injected for node in plan.nodes}
-        return not hit & passing_instances(self.lab)
+        return not any(
+            hit & passing_instances(self.lab, service=service)
+            for service, hit in self._services_hit().items()
+        )
+
+    def _services_hit(self) -> dict[str, set[str]]:
+        """The nodes that are hit, by the service they offer."""
+        found: dict[str, set[str]] = {}
+        for name in (node for plan, _, _ in self._injected for node in plan.nodes):
+            if service := self.lab.topology[name].service:
+                found.setdefault(service, set()).add(name)
+        return found
 
     def note(self, message: str, **figures: Any) -> None:
         """Write a remark on the time line, with `figures` (what JSON can hold) kept beside it as `params`."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from helpers import rows as kept
 from helpers.cases import USER_LANE, Case
-from helpers.timeline import tick
+from helpers.timeline import UNASKED, tick
 
 #: Consecutive good answers after which an outage counts as over: one lucky answer is no recovery.
 CONSECUTIVE = 5
@@ -28,7 +29,8 @@ PERIOD = 30 * 24 * 3600.0
 class Measured:
     """A number, how far off it may be (same unit), and from how many samples it is.
 
-    `since` and `at` are the run's seconds it counts from and to; NaN for what is not a time.
+    `since` and `at` are the run's seconds it counts from and to; NaN for what is not a time. `watched` is for
+    a zero that says that nothing happened: the seconds in which it could have.
     """
 
     value: float
@@ -36,6 +38,7 @@ class Measured:
     n: int
     since: float = math.nan
     at: float = math.nan
+    watched: float = math.inf
 
     def __str__(self) -> str:
         """Return the number as a reader needs it: a count as it is, seconds with one decimal, under 1 two."""
@@ -75,14 +78,18 @@ Predicate = Callable[[pd.DataFrame], pd.Series]
 def first(spans: pd.DataFrame, wanted: Predicate, after: float) -> Moment | None:
     """Return when the first wanted span of one lane begins after a time, None if none does.
 
-    A hole or an unknown state before it makes the moment less certain, never later.
+    A hole or an unknown state before it makes the moment less certain, never later; what was wanted on
+    both sides of a hole went on, and does not begin again.
     """
     spans = spans.sort_values("t0_hi")
-    hit = np.flatnonzero((wanted(spans) & (spans["t0_hi"] >= after)).to_numpy(dtype=bool))
+    lo, state = spans["t0_lo"].to_numpy(), spans["state"].to_numpy()
+    matches = wanted(spans).to_numpy(dtype=bool)
+    known = np.flatnonzero((state != "unknown") | matches)
+    begins = known[matches[known] & ~np.concatenate([[False], matches[known][:-1]])] if len(known) else known
+    hit = begins[spans["t0_hi"].to_numpy()[begins] >= after]
     if not len(hit):
         return None
     position = int(hit[0])
-    lo, state = spans["t0_lo"].to_numpy(), spans["state"].to_numpy()
     earliest = position
     while earliest and state[earliest - 1] == "unknown" and state[position] != "unknown":
         earliest -= 1
@@ -102,6 +109,11 @@ def is_up(spans: pd.DataFrame) -> pd.Series:
 def is_unknown(spans: pd.DataFrame) -> pd.Series:
     """Return which spans are unknown."""
     return spans["state"] == "unknown"
+
+
+def is_silent(spans: pd.DataFrame) -> pd.Series:
+    """Return which spans say that somebody was asked and had no answer; not asked is another thing."""
+    return is_unknown(spans) & ~spans["raw"].isin([*kept.NOT_ASKED, UNASKED])
 
 
 def leads(spans: pd.DataFrame) -> pd.Series:
@@ -200,7 +212,8 @@ def error_budget(bad: float, objective: float = OBJECTIVE, period: float = PERIO
 def latency(rows: pd.DataFrame) -> dict[str, Measured]:
     """Return p50, p95, p99 and the longest latency of the good answers, in milliseconds.
 
-    The resolution is the distance to the next answer by rank: with few samples a p99 is the maximum.
+    A percentile is the answer at that rank, and its resolution the larger distance to a neighbour by rank:
+    with few samples a p99 is the maximum, and with one nothing says how far off it is.
     """
     good = rows[(rows["state"] == "up") & rows["done"].notna()]
     took = np.sort((good["done"] - good["sent"]).to_numpy(dtype=float) * 1000)
@@ -209,9 +222,11 @@ def latency(rows: pd.DataFrame) -> dict[str, Measured]:
         if not len(took):
             found[name] = Measured(math.nan, math.nan, 0)
             continue
-        rank = min(len(took) - 1, int(share * len(took)))
-        beside = took[max(0, rank - 1)]
-        found[name] = Measured(float(took[rank]), float(took[rank] - beside), len(took))
+        rank = math.ceil(share * len(took)) - 1
+        beside = np.abs(took[max(0, rank - 1) : rank + 2] - took[rank])
+        found[name] = Measured(
+            float(took[rank]), float(beside.max()) if len(took) > 1 else math.nan, len(took)
+        )
     return found
 
 
@@ -241,21 +256,27 @@ def _catalog(case: Case, node: str, check: str) -> pd.DataFrame:
 
 
 def undetected(case: Case, node: str) -> float:
-    """Return the seconds in which a node's program did not run and Consul still named it."""
-    dead = _process(case, node)
-    dead = dead[is_out(dead)]
-    named = _catalog(case, node, case.service)
+    """Return the seconds in which a node's program did not run and Consul still named it.
+
+    NaN when the process or the catalog was not recorded (a virtual machine's processes are not).
+    """
+    dead, named = _process(case, node), _catalog(case, node, case.service)
     gossip = _catalog(case, node, "serfHealth")
+    if dead.empty or named.empty:
+        return math.nan
+    dead = dead[is_out(dead)]
     named, lost = named[is_up(named)], gossip[is_out(gossip)]
     seconds = both(dead, named, case.begin, case.end)
     return max(0.0, seconds - both(dead, lost, case.begin, case.end)) if len(lost) else seconds
 
 
 def removed_though_healthy(case: Case, node: str) -> float:
-    """Return the seconds in which a node's program ran and Consul sent nobody to it."""
+    """Return the seconds in which a node's program ran and Consul sent nobody to it; NaN as `undetected`."""
     running = _process(case, node)
-    running = running[is_up(running)]
     service, gossip = _catalog(case, node, case.service), _catalog(case, node, "serfHealth")
+    if running.empty or (service.empty and gossip.empty):
+        return math.nan
+    running = running[is_up(running)]
     service, gossip = service[is_out(service)], gossip[is_out(gossip)]
     by_service = both(running, service, case.begin, case.end)
     by_gossip = both(running, gossip, case.begin, case.end)

@@ -22,6 +22,7 @@ from helpers.metrics import (
     asked,
     first,
     is_out,
+    is_silent,
     is_unknown,
     is_up,
     leads,
@@ -60,10 +61,13 @@ def user_lane(case: Case) -> Lane:
 def _earliest(
     case: Case, moments: list[Moment | None], zero: float, lanes: list[Lane], what: str, until: float
 ) -> Answer:
-    """The first of the moments; `until` is when it can no longer come, such as the heal for a detection."""
+    """The first of the moments; `until` is when it can no longer come, such as the heal for a detection.
+
+    What comes later belongs to the heal or to the next fault.
+    """
     if not lanes:
         return Missing(f"no probe recorded {what}")
-    seen = [moment for moment in moments if moment is not None]
+    seen = [moment for moment in moments if moment is not None and moment.hi <= until]
     if not seen:
         return Missing(f"{what} was not seen", _watched(case, lanes, zero, until))
     best = min(seen, key=lambda moment: moment.hi)
@@ -142,7 +146,8 @@ def outage(case: Case) -> Answer:
     found = outages(lane.of(case.records.samples[case.records.samples["sent"] <= case.end]))
     found = [each for each in found if each.end is None or each.end.hi >= case.begin]
     if not found:
-        return Measured(0.0, tick(rows), len(rows), case.begin, case.begin)
+        watched = case.end - case.begin
+        return Measured(0.0, tick(rows), len(rows), case.begin, case.begin, watched)
     if found[-1].end is None:
         since = max(case.begin, found[-1].start.hi)
         return Missing("the outage had not ended", case.end - since)
@@ -162,7 +167,8 @@ def window(case: Case) -> Answer:
         return Missing("no probe recorded what users see")
     bad = np.flatnonzero((rows["state"] != "up").to_numpy())
     if not len(bad):
-        return Measured(0.0, tick(rows), len(rows), case.begin, case.begin)
+        watched = case.last_broken - case.begin
+        return Measured(0.0, tick(rows), len(rows), case.begin, case.begin, watched)
     t = rows["sent"].to_numpy(dtype=float)
     if bad[-1] + 1 >= len(t):
         return Missing("requests still failed", float(t[-1]) - case.begin)
@@ -218,9 +224,9 @@ def leader_lost(case: Case) -> Answer:
 
 
 def dns_silent(case: Case) -> Answer:
-    """Time from the injection until DNS knows no answer (SERVFAIL or silence)."""
+    """Time from the injection until DNS knows no answer (SERVFAIL or silence); a tick not asked is none."""
     lanes = case.all_of("dns")
-    moments = [first(case.lane(lane), is_unknown, case.begin) for lane in lanes]
+    moments = [first(case.lane(lane), is_silent, case.begin) for lane in lanes]
     return _earliest(case, moments, case.begin, lanes, "a name without an answer", case.last_broken)
 
 
@@ -252,9 +258,7 @@ def _good_again(case: Case, lane: Lane) -> Answer:
 def _catalog_lane(case: Case) -> Lane | None:
     """The lane in which `detected` was seen: the service's check, or the node's gossip."""
     lanes = _catalog_lanes(case, case.nodes[-1])
-    moments = [
-        (moment.hi, lane) for lane in lanes if (moment := first(lane.of(case.spans), is_out, case.begin))
-    ]
+    moments = [(moment.hi, lane) for lane in lanes if (moment := first(case.lane(lane), is_out, case.begin))]
     if moments:
         return min(moments, key=lambda pair: pair[0])[1]
     return lanes[0] if lanes else None

@@ -62,6 +62,7 @@ TIMEOUTS = {
 CREDENTIAL_RATE = 0.5
 NAMES = ("todo", "active.vault", "mysql")
 
+FASTEST = 100.0  # questions per second and probe: the loop that asks has other probes, too
 FLUSH = 0.25  # seconds
 LIMIT = 256 * 2**20  # bytes of samples
 GRACE = 0.3  # seconds that open questions get at the end
@@ -95,7 +96,7 @@ def spec_for(
     often as `todo` is asked); `retry` also asks as a client that tries once more. `deadline` is in seconds
     from the recorder's start.
 
-    Raises `LabError` for an unknown source or node.
+    Raises `LabError` for an unknown source or node, or a rate that cannot be.
     """
     nodes = [*topology.regular(), *(topology[name] for name in spares or [])]
     for name in (*vantages, client):
@@ -103,6 +104,9 @@ def spec_for(
     wanted = list(rows.SOURCES) if sources is None else sources
     if unknown := [source for source in wanted if source not in RATES]:
         raise LabError(f"There is no source {unknown[0]!r}; the sources are {', '.join(rows.SOURCES)}.")
+    for name, rate in (("hz", hz), ("ledger", None if ledger in (False, 0) else ledger)):
+        if rate is not None and not 0 < rate <= FASTEST:
+            raise LabError(f"{name} is {rate}; it is a rate per second above 0 and up to {FASTEST:g}.")
     needs = {"secret": vault_token, "credential": vault_token, "process": pids}
     rates = {
         source: RATES[source] if hz is None or source == "consul_catalog" else hz

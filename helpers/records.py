@@ -8,6 +8,9 @@ same tables.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,14 +113,28 @@ def write(records: Records, folder: Path) -> None:
     for column in ("due", "sent", "done"):
         samples[column] = (samples[column] / GRAIN).round() * GRAIN
     rows.write_whole(folder / rows.RUN, records.info)
-    records.events.to_parquet(folder / "events.parquet", compression="zstd")
-    samples.to_parquet(
-        folder / "samples.parquet",
-        compression="zstd",
-        compression_level=19,
-        use_dictionary=[*LANE, "state", "error", "raw"],
-        column_encoding=dict.fromkeys(["due", "sent", "done"], "BYTE_STREAM_SPLIT"),
-    )
+    # The samples last: their file says that both are whole.
+    with _draft(folder / "events.parquet") as draft:
+        records.events.to_parquet(draft, compression="zstd")
+    with _draft(folder / "samples.parquet") as draft:
+        samples.to_parquet(
+            draft,
+            compression="zstd",
+            compression_level=19,
+            use_dictionary=[*LANE, "state", "error", "raw"],
+            column_encoding=dict.fromkeys(["due", "sent", "done"], "BYTE_STREAM_SPLIT"),
+        )
+
+
+@contextmanager
+def _draft(path: Path) -> Iterator[Path]:
+    """Give a path to write to; it becomes `path` when that went well, so that no reader meets a half one."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield draft
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def finish(folder: Path) -> Records:
@@ -201,7 +218,8 @@ def _wrong_states(samples: pd.DataFrame) -> list[str]:
     for source, raw, error, state in said.dropna().itertuples(index=False):
         if error == "overrun":
             # its own answer does not exist: only the silence of an observer is fixed
-            possible = {"unknown"} if source in rows.OBSERVERS and not raw else set(rows.STATES)
+            silent = {"unknown"} | ({"down"} if source in rows.NAMERS else set())  # no such name, no leader
+            possible = silent if source in rows.OBSERVERS and not raw else set(rows.STATES)
         else:
             try:
                 possible = {rows.state_of(source, raw, error)}

@@ -50,6 +50,8 @@ PHASES = ("inject", "heal", "auto", "note", "steady")
 
 #: Sources that report about others; their silence says nothing about what they report on.
 OBSERVERS = frozenset({"consul_catalog", "consul_agent", "consul_leader", "dns"})
+#: Those of them whose empty answer is one: nobody of that name, no leader.
+NAMERS = frozenset({"consul_leader", "dns"})
 
 #: Raw texts of samples that tell nothing about their target, always `unknown`: cut off by the
 #: end of the recording, missed because the recorder itself slept, no token to ask with.

@@ -19,6 +19,8 @@ GAP = 2.5
 #: Seconds without a row after which a catalog lane counts as not looked at. The recorder asks each
 #: agent with a blocking query of 2 s (`helpers.probes.HOLD`) and writes every lane at each answer.
 CATALOG_GAP = 6.0
+#: What a hole says in place of an answer.
+UNASKED = "not asked"
 #: Sources written on change instead of on ticks.
 EVENT_DRIVEN = frozenset({"consul_catalog"})
 
@@ -99,6 +101,6 @@ def _spans_of(lane: Lane, rows: pd.DataFrame) -> pd.DataFrame:
         t1_hi = sent[end + 1] if end + 1 < len(sent) and not hole[end] else t1_lo
         out.append((state[begin], raw[begin], t0_lo, t0_hi, t1_lo, t1_hi))
         if end + 1 < len(sent) and hole[end]:
-            out.append(("unknown", "not asked", t1_lo, t1_lo, sent[end + 1], sent[end + 1]))
+            out.append(("unknown", UNASKED, t1_lo, t1_lo, sent[end + 1], sent[end + 1]))
     who = (lane.source, lane.vantage, lane.target, lane.check)
     return pd.DataFrame([(*who, *span) for span in out], columns=COLUMNS)

@@ -61,8 +61,9 @@ def judge(answer: Answer, allowed: Interval, counts: bool = False) -> Verdict:
     """Return the verdict on one number and its interval, ends included.
 
     The number's resolution counts for it: it is broken only when no value within the resolution is
-    allowed. A resolution wider than the interval, or an interval without an end, proves nothing. What
-    was looked for and did not come is broken once the time is over, else not enough data.
+    allowed. A resolution wider than the interval or unknown, or an interval without an end, proves nothing.
+    What was looked for and did not come is broken once the time is over, else not enough data; that nothing
+    happened is not enough data either while it still could.
     """
     lo, hi = allowed
     if math.isinf(hi) or hi < lo:
@@ -73,6 +74,10 @@ def judge(answer: Answer, allowed: Interval, counts: bool = False) -> Verdict:
         return Verdict(UNKNOWN, f"{answer.reason}; {answer.watched:.3g} s of {hi:.3g} s were observed")
     if counts and answer.n == 0:
         return Verdict(UNKNOWN, "no request was sent")
+    if math.isnan(answer.value) or math.isnan(answer.resolution):
+        return Verdict(UNKNOWN, f"too few samples ({answer.n})")
+    if answer.watched < hi:
+        return Verdict(UNKNOWN, f"no failure, but only {answer.watched:.3g} s of {hi:.3g} s were observed")
     if not counts and answer.resolution > hi - lo:
         return Verdict(UNKNOWN, f"known to ±{answer.resolution:.2g} s only, the interval has {hi - lo:.2g} s")
     if answer.value + answer.resolution < lo or answer.value - answer.resolution > hi:
@@ -116,7 +121,7 @@ def findings(
     for case in cases(records) if among is None else among:
         allowed: dict[str, Interval] = case.bounds() if bounds is None else intervals(bounds)
         predicted = {known.name: value for name, value in told.items() if (known := quantity(name))}
-        unhealthy = steady_before(case)
+        unhealthy = case.failed or steady_before(case)
         for name in dict.fromkeys([*allowed, *predicted]):
             each = QUANTITIES.get(name)
             if each is None:

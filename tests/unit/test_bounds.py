@@ -279,3 +279,8 @@ def test_a_restart_of_the_database_is_an_outage_of_a_start_and_at_most_a_check()
     allowed = for_fault(Config(), "restart", "mysql")["outage"]
     assert 0.4 in allowed
     assert allowed.hi < after_heal(Config(), "stop", "mysql", 7)["todo_again"].hi + ALLOWANCE
+
+
+@pytest.mark.parametrize("hit", ["todos", "vault.leader", "vaults"])
+def test_maintenance_of_all_that_serve_is_not_promised_to_lose_nothing(hit: str) -> None:
+    assert "lost" not in for_fault(Config(), "maintenance", hit)

@@ -63,3 +63,38 @@ def test_a_leader_lost_after_the_repair_is_waited_for(run: Run) -> None:
     run.lab.state = "initialized"  # type: ignore[misc]
     run.heal()
     assert run.lab.repaired == ["deployed", "deployed"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), ConnectionError("nobody is there")])
+def test_an_injection_that_ends_half_way_is_in_the_record(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    class Half:
+        def inject(self, _: object, plan: Plan) -> None:
+            raise error
+
+    plan = Plan("kill", "todo0", (Target("todo0", "todo"),), "todo0: kill -9")
+    monkeypatch.setitem(FAULTS, "kill", Half())  # type: ignore[arg-type]
+    monkeypatch.setattr(experiment.faults, "plan", lambda *_: plan)
+    monkeypatch.setattr(run, "_leader", lambda: None)
+    with pytest.raises(type(error)):
+        run.inject("kill", "todo0")
+    (event,) = records.read(run.folder).events.itertuples()
+    assert (event.phase, event.ok) == ("inject", False)
+    assert event.message == (
+        "interrupted" if isinstance(error, KeyboardInterrupt) else f"ConnectionError: {error}"
+    )
+
+
+def test_detection_is_asked_of_the_service_that_is_hit(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(LabError, match="Nothing is broken yet that has a check"):
+        run.observe(until="detected", at_most=0.2)
+    plan = Plan("kill", "mysql", (Target("mysql", "mariadb"),), "mysql: kill -9")
+    run._injected.append((plan, "mysql", run.now))
+    passing = {"mysql"}
+    monkeypatch.setattr(
+        experiment, "passing_instances", lambda _lab, service: passing if service == "mysql" else set()
+    )
+    assert not run._holds("detected")
+    passing.clear()
+    assert run._holds("detected")

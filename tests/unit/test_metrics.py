@@ -28,7 +28,7 @@ from helpers.metrics import (
     undetected,
 )
 from helpers.quantities import AFTER_HEAL, QUANTITIES, quantity, returned
-from helpers.records import tables
+from helpers.records import Records, tables
 from helpers.rows import COLUMNS, Sample
 from helpers.timeline import Lane, spans
 
@@ -90,6 +90,15 @@ def test_latency_of_the_good_answers_only() -> None:
     assert found["p50"].value == pytest.approx(500, abs=11)
     assert found["max"].value == pytest.approx(990)
     assert latency(users("xx"))["p99"].n == 0
+    assert math.isnan(latency(users("."))["max"].resolution), "one answer does not say how far off it is"
+
+
+def test_a_percentile_is_the_answer_at_that_rank() -> None:
+    rows = users("." * 100)
+    rows["done"] = rows["sent"] + [rank / 1000 for rank in range(1, 101)]
+    found = latency(rows)
+    assert [found[name].value for name in ("p50", "p95", "p99", "max")] == pytest.approx([50, 95, 99, 100])
+    assert latency(rows[:2])["p50"].value == pytest.approx(1)
 
 
 def test_a_moment_after_the_unknown_is_less_certain() -> None:
@@ -114,6 +123,10 @@ def test_unhealthy_but_undetected_and_removed_though_healthy() -> None:
     (killed,) = cases(made_up.todo_killed(detected=3.2))
     assert undetected(killed, "todo0") == pytest.approx(3.2, abs=0.1)
     assert removed_though_healthy(killed, "todo0") == pytest.approx(1.3, abs=0.1)  # between start and check
+    blind = killed.records.samples["source"] != "process"
+    (unseen,) = cases(Records(killed.records.info, killed.records.samples[blind], killed.records.events))
+    assert math.isnan(undetected(unseen, "todo0"))
+    assert math.isnan(removed_though_healthy(unseen, "todo0"))
     (lost,) = cases(made_up.agent_lost(detected=5.6))
     assert undetected(lost, "todo0") == 0
     assert removed_though_healthy(lost, "todo0") == pytest.approx(9.4, abs=0.1)

@@ -289,3 +289,25 @@ def test_the_ledger_tells_acknowledged_from_lost(tmp_path: Path) -> None:
     entries = records.ledger(tmp_path)
     assert list(entries["id"].dropna()) == [7]
     assert list(entries.loc[entries["id"].isna(), "content"]) == ["l 1"]
+
+
+def test_a_run_that_was_half_finished_is_read_and_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, or a kill, while the tables are written leaves the lines as they are."""
+    rows.start(tmp_path)
+    kept = rows.LineFile(tmp_path / rows.SAMPLES)
+    kept.append(rows.line(rows.Sample(0, 0.0, 0.0, 0.1, "todo", "host", "todo", "rw", "up", "204", "none")))
+    kept.close()
+
+    def full(_: object, path: Path, **_options: object) -> None:
+        path.write_bytes(b"PAR1 half")
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pd.DataFrame, "to_parquet", full)
+        with pytest.raises(OSError, match="No space"):
+            records.finish(tmp_path)
+    assert len(records.read(tmp_path).samples) == 1
+    assert len(records.finish(tmp_path).samples) == 1
+    assert not [file.name for file in tmp_path.iterdir() if file.suffix == ".jsonl" or file.name[0] == "."]

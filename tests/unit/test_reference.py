@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from helpers import figures, reference
+from helpers import figures, records, reference
 from helpers.errors import LabError
 from helpers.showing import Showing
 
@@ -69,3 +69,8 @@ def test_what_is_saved_is_read_back_as_recorded(tmp_path: Path, monkeypatch: pyt
     folder = reference.save(run, "again")
     assert json.loads((folder / "run.json").read_text())["recorded"] is True
     assert reference.load("again").table().equals(run.table())
+
+
+@every_run
+def test_its_recording_can_be_trusted(folder: Path) -> None:
+    assert records.validate(records.read(folder)) == []

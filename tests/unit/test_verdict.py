@@ -116,3 +116,56 @@ def test_table() -> None:
     assert rows[rows["time"] == "todo requests lost"].iloc[0]["measured"] == "0"
     odd = table(made_up.leader_killed(), prediction={"the colour of the sky": 1})
     assert odd.iloc[-1]["time"] == "the colour of the sky"
+
+
+def test_what_comes_after_the_heal_is_not_credited_to_the_fault() -> None:
+    records = made_up.todo_killed(detected=9.0, heal=8.0, length=25)
+    detected = next(each for each in findings(records) if each.quantity.name == "detected")
+    assert detected.verdict is not None
+    assert detected.verdict.word == UNKNOWN, detected.verdict.reason
+
+
+def test_that_nothing_happened_needs_the_time_in_which_it_could() -> None:
+    assert judge(Measured(0.0, 0.1, 9, watched=60), (37.5, 45.8)).word == BROKEN
+    assert judge(Measured(0.0, 0.1, 9, watched=3), (37.5, 45.8)).word == UNKNOWN
+    assert judge(Measured(0.0, 0.1, 9, watched=3), (0, 5.5)).word == UNKNOWN
+    assert judge(Measured(0.0, math.nan, 1), (0, 5.5)).word == UNKNOWN
+    assert judge(Measured(math.nan, 0.1, 9), (0, 5.5)).word == UNKNOWN
+
+
+def test_an_injection_that_failed_proves_nothing() -> None:
+    records = made_up.todo_killed()
+    injected = records.events["phase"] == "inject"
+    records.events.loc[injected, "ok"] = False
+    records.events.loc[injected, "message"] = "interrupted"
+    result = verdict(records)
+    assert result.word == UNKNOWN
+    assert "the injection failed (interrupted)" in result.reason
+
+
+def test_what_was_hit_is_what_the_run_noted() -> None:
+    records = without(made_up.leader_killed(), "vault")
+    records.events["params"] = records.events["params"].str.replace("{", '{"hit": "vault.standby", ', n=1)
+    records.info["config"] = Config().as_dict()
+    assert {each.quantity.name for each in findings(records, prediction={})} == {"detected", "lost"}
+
+
+def test_a_missed_tick_is_neither_silence_nor_a_new_leader() -> None:
+    records = made_up.server_stopped()
+    samples = records.samples
+    asked = samples["source"].eq("dns") & samples["sent"].between(6, 26)
+    samples.loc[asked, ["raw", "error", "state"]] = ["vault0", "none", "up"]
+    one = samples[asked & samples["target"].eq("active.vault")].index[3]
+    samples.loc[one, ["raw", "error", "state"]] = ["missed", "other", "unknown"]
+    found = {each.quantity.name: each.answer for each in findings(records)}
+    assert isinstance(found["dns_silent"], Missing)
+
+    records = made_up.leader_killed()
+    samples = records.samples
+    led = samples.index[samples["target"].eq("vault0") & samples["source"].eq("vault")]
+    late = led[samples.loc[led, "sent"].between(10, 20)]
+    samples.loc[late, ["raw", "error", "state"]] = ["200", "none", "up"]
+    samples.loc[late[3], ["raw", "error", "state"]] = ["missed", "other", "unknown"]
+    leader = next(each.answer for each in findings(records) if each.quantity.name == "leader")
+    assert isinstance(leader, Measured)
+    assert leader.value == pytest.approx(40.1, abs=0.3)
