@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from helpers import deploy, nodes, vault_steps
+from helpers import deploy, nodes, owners, vault_steps
 from helpers.errors import LabError
 from helpers.topology import Target, load
 
@@ -41,25 +38,38 @@ def changed(lab: Lab, section: str, **settings: Any) -> Iterator[None]:
     if unknown := [name for name in settings if name not in known]:
         raise LabError(f"{section} has no setting {unknown[0]!r}; it has {', '.join(known)}.")
     words = ", ".join(f"{section}.{name} = {value}" for name, value in settings.items())
-    before, outer = lab.topology.raw, lab.home.settings.get(KEY)
-    sections = [*(outer["sections"] if outer else []), section]
-    lab.home.remember(**{KEY: {"sections": sections, "owner": os.getpid()}})
+    before, outer = lab.topology.raw, _sections(lab)
+    _note(lab, [*outer, section], owners.this())
     try:
         with lab.step(words):
             _use(lab, {**before, section: {**known, **settings}})
             apply(lab, section)
         yield
     finally:
+        # Nobody's until it is done: whatever interrupts this, the next `reach` puts back what is left.
+        _note(lab, _sections(lab), None)
         with lab.step(f"{section} as before"):
             _use(lab, before)
             apply(lab, section)
-        lab.home.remember(**{KEY: outer})
+        left = _sections(lab)
+        if section in left:
+            left.remove(section)
+        _note(lab, left, owners.this() if left == outer else None)
+
+
+def _sections(lab: Lab) -> list[str]:
+    """The sections that are changed, as `lab.json` has them."""
+    return list((lab.home.settings.get(KEY) or {"sections": []})["sections"])
+
+
+def _note(lab: Lab, sections: list[str], owner: dict[str, Any] | None) -> None:
+    lab.home.remember(**{KEY: {"sections": sections, "owner": owner} if sections else None})
 
 
 def restore_orphaned(lab: Lab) -> None:
     """Put back what a process that died has left changed; a living one's change is left alone."""
     change = lab.home.settings.get(KEY)
-    if change is not None and not psutil.pid_exists(change["owner"]):
+    if change is not None and not owners.lives(change["owner"]):
         restore(lab)
 
 

@@ -5,9 +5,11 @@ Exit codes: 0 done, 1 failed with one sentence on stderr, 2 wrong usage.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -43,6 +45,8 @@ TARGET_HELP = (
 )
 Target = Annotated[str, typer.Argument(metavar="TARGET", help=TARGET_HELP)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+LONGEST = 3600.0  # seconds of a fault that heals by itself
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EMFILE}
 CTRL_C = 130  # what typer makes of a KeyboardInterrupt: 128 + SIGINT, without a word
 GOOD = {"unsealed", "passing", "OK", "leader", "found", "ok"}
 BAD = {"sealed", "critical", "FAIL", "not running", "no answer", "not registered", "missing"}
@@ -204,6 +208,8 @@ def inject(
     lab = Lab.open(typer.echo)
     lab.need_driver()
     planned = faults.plan(lab, fault, target)
+    if seconds is not None and not seconds <= LONGEST:  # not a number compares as false
+        raise LabError(f"--for is {seconds:g}; it is a number of seconds up to {LONGEST:g}, an hour.")
     if seconds is not None:
         faults.hold(lab, planned, seconds, typer.echo)
         return
@@ -272,6 +278,18 @@ def _interrupt_again(lost: sys.UnraisableHookArgs) -> None:
         sys.__unraisablehook__(lost)
 
 
+def _sentence(error: Exception) -> str:
+    """Return what went wrong and what to do: on this machine, or in a server that answers otherwise."""
+    said = " ".join(str(error).split())[:300]
+    if isinstance(error, OSError) and (error.errno in FULL or isinstance(error.filename, str)):
+        return f"This machine refuses to go on ({said}); make room or allow it, then run the command again."
+    # A server that is down, frozen, sealed or leaderless: with a fault in, any command may meet one.
+    return (
+        f"A server of the lab failed in the middle of this ({type(error).__name__}: {said}); "
+        "`lab status` shows which, `lab heal` repairs it."
+    )
+
+
 def main() -> None:
     """Run the command; turn what went wrong into one sentence and an exit code."""
     before, sys.unraisablehook = sys.unraisablehook, _interrupt_again
@@ -280,14 +298,14 @@ def main() -> None:
     except LabError as error:
         typer.echo(str(error), err=True)
         sys.exit(1)
-    except (consul.ConsulException, hvac.exceptions.VaultError, requests.RequestException, OSError) as error:
-        # A server that is down, frozen, sealed or leaderless: with a fault in, any command may meet one.
-        said = " ".join(str(error).split())[:300]
-        typer.echo(
-            f"A server of the lab failed in the middle of this ({type(error).__name__}: {said}); "
-            "`lab status` shows which, `lab heal` repairs it.",
-            err=True,
-        )
+    except (
+        consul.ConsulException,
+        hvac.exceptions.VaultError,
+        requests.RequestException,
+        OSError,
+        subprocess.TimeoutExpired,
+    ) as error:
+        typer.echo(_sentence(error), err=True)
         sys.exit(1)
     except SystemExit as ended:
         if ended.code != CTRL_C:

@@ -52,7 +52,11 @@ class Run(Showing):
     # ---- the frame ----------------------------------------------------------------------
 
     def __enter__(self) -> Run:
-        """Heal first, then start the recorder; the run's time starts here."""
+        """Heal first, then start the recorder; the run's time starts here.
+
+        Raises `LabError` while another notebook records.
+        """
+        recording.refuse_another(self.lab)
         self.lab.reach("deployed", quiet=True)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         slug = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")[:40]

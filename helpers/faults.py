@@ -318,8 +318,15 @@ class Leave(_OnPrograms):
         for target in plan.targets:
             address = lab.topology[target.node].address
             port = lab.topology.ports["consul_http"]
-            with contextlib.suppress(requests.ConnectionError):  # it may end before it answers
-                requests.put(f"http://{address}:{port}/v1/agent/leave", timeout=20)
+            url = f"http://{address}:{port}/v1/agent/leave"
+            try:
+                requests.put(url, timeout=20)
+            except requests.Timeout:
+                raise LabError(
+                    f"{target} does not answer, so it cannot leave; `lab heal` repairs it."
+                ) from None
+            except requests.ConnectionError:
+                continue  # it ended before it answered
 
 
 @register
@@ -417,16 +424,29 @@ class Slow(_OnNetwork):
             lab.driver.delay(node, 100)
 
 
-def clear_maintenance(lab: Lab) -> None:
-    """Take every node and service out of maintenance, whoever put it there."""
+def in_maintenance(lab: Lab) -> list[tuple[str, str]]:
+    """Return what is in maintenance, whoever put it there: (node, service id), "" for the whole node.
+
+    An agent that does not answer has nothing to tell.
+    """
+    found = []
     for node in lab.topology.regular():
-        agent = lab.consul(node.name).agent
         with contextlib.suppress(consul.ConsulException, requests.RequestException):
-            for check in agent.checks():
-                if check.startswith("_service_maintenance:"):
-                    agent.service.maintenance(check.partition(":")[2], "false")
-                elif check == "_node_maintenance":
-                    agent.maintenance("false")
+            for check in lab.consul(node.name).agent.checks():
+                if check == "_node_maintenance" or check.startswith("_service_maintenance:"):
+                    found.append((node.name, check.partition(":")[2]))
+    return found
+
+
+def clear_maintenance(lab: Lab) -> None:
+    """Take every node and service out of maintenance."""
+    for node, service in in_maintenance(lab):
+        agent = lab.consul(node).agent
+        with contextlib.suppress(consul.ConsulException, requests.RequestException):
+            if service:
+                agent.service.maintenance(service, "false")
+            else:
+                agent.maintenance("false")
 
 
 def hold(lab: Lab, plan: Plan, seconds: float, say: Callable[[str], None]) -> None:

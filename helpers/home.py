@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -28,9 +28,19 @@ def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    Path(temporary).replace(path)
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:  # a full disk, a Ctrl-C: a part of a secret must not stay
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _runtime_parent() -> Path:
+    """Return the folder for runtime folders by the environment."""
+    parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+    return parent if os.access(parent, os.W_OK) else Path(tempfile.gettempdir())
 
 
 @dataclass(frozen=True)
@@ -43,7 +53,14 @@ class Home:
     def locate(cls) -> Home:
         """Return the lab's home: `LAB_HOME`, or `.lab` in the repository."""
         chosen = os.environ.get("LAB_HOME")
-        return cls(Path(chosen).expanduser().resolve() if chosen else REPOSITORY / ".lab")
+        if not chosen:
+            return cls(REPOSITORY / ".lab")
+        try:
+            return cls(Path(chosen).expanduser().resolve())
+        except (RuntimeError, OSError, ValueError) as error:
+            raise LabError(
+                f"LAB_HOME is {chosen[:200]}, which is no folder ({error}); name another."
+            ) from None
 
     @property
     def exists(self) -> bool:
@@ -52,15 +69,17 @@ class Home:
 
     def create(self) -> None:
         """Make the folder; `LabError` when it is not ours or cannot be written."""
-        if self.path.exists() and not self.path.is_dir():
-            raise LabError(f"LAB_HOME is {self.path}, which is a file; name a folder instead.")
-        if self.path.is_dir() and not self.exists and any(self.path.iterdir()):
-            raise LabError(f"{self.path} holds files that are not a lab's; set LAB_HOME to an empty folder.")
         try:
+            if self.path.exists() and not self.path.is_dir():
+                raise LabError(f"LAB_HOME is {self.path}, which is a file; name a folder instead.")
+            if self.path.is_dir() and not self.exists and any(self.path.iterdir()):
+                raise LabError(
+                    f"{self.path} holds files that are not a lab's; set LAB_HOME to an empty folder."
+                )
             self.path.mkdir(parents=True, exist_ok=True)
             self.path.chmod(0o700)
-            if not self.exists:
-                self.remember()
+            if "runtime" not in self.settings:
+                self.remember(runtime=str(_runtime_parent()))
         except OSError as error:
             raise LabError(
                 f"The lab's folder {self.path} cannot be written ({error.strerror}); "
@@ -69,9 +88,11 @@ class Home:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `lab.json` remembers: the driver, the network."""
+        """What `lab.json` remembers: the driver, the network, where sockets are."""
         try:
             loaded: dict[str, Any] = json.loads((self.path / MARKER).read_text())
+            if not isinstance(loaded, dict):
+                raise ValueError("it holds no settings")
         except FileNotFoundError:
             return {}
         except (ValueError, OSError) as error:
@@ -120,10 +141,15 @@ class Home:
 
     @property
     def runtime(self) -> Path:
-        """A short folder for sockets: their paths must stay under 108 bytes."""
-        parent = Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
-        if not os.access(parent, os.W_OK):
-            parent = Path(tempfile.gettempdir())
+        """A short folder for sockets: their paths must stay under 108 bytes.
+
+        Where it is was chosen when the lab was made: another terminal's environment must not lead elsewhere,
+        or a running lab would look dead there.
+        """
+        kept: str | None = None
+        with suppress(LabError):  # of an unreadable file the sentence comes from who needs more of it
+            kept = self.settings.get("runtime")
+        parent = Path(kept) if kept and os.access(kept, os.W_OK) else _runtime_parent()
         name = f"lab-{os.getuid()}-{sha256(str(self.path).encode()).hexdigest()[:8]}"
         folder = parent / name
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -17,7 +17,7 @@ from helpers.drivers import Driver, Say, vagrant
 from helpers.drivers.local import LocalDriver
 from helpers.drivers.netns import NetnsDriver
 from helpers.errors import LabError, RoleVacantError
-from helpers.home import Home
+from helpers.home import MARKER, Home
 from helpers.programs import find
 from helpers.topology import Target, load
 
@@ -65,7 +65,7 @@ class Lab:
         home = Home.locate()
         home.create()
         settings = home.settings
-        wanted = os.environ.get("LAB_DRIVER")
+        wanted = os.environ.get("LAB_DRIVER") or None
         if "driver" not in settings:
             name = wanted or "local"
             if name not in DRIVERS:
@@ -77,6 +77,12 @@ class Lab:
                 f"The lab in {home.path} has the driver {settings['driver']}, and LAB_DRIVER is {wanted}; "
                 "run `lab down --purge` with the old one, or set LAB_HOME to another folder."
             )
+        if settings["driver"] not in DRIVERS or "network" not in settings:
+            raise LabError(
+                f"{home.path / MARKER} names no driver and network that can be used; "
+                f"remove {home.path} and start anew."
+            )
+        networks.past_proxies(settings["network"])
         topology = load(settings["driver"], settings["network"])
         return cls(home, DRIVERS[settings["driver"]](home, topology), say)
 

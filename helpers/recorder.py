@@ -292,9 +292,13 @@ class Recorder:
                 await self._ended.wait()
         except TimeoutError:
             pass
-        self._samples.flush()
-        if self._ledger is not None:
-            self._ledger.flush()
+        try:
+            self._samples.flush()
+            if self._ledger is not None:
+                self._ledger.flush()
+        except OSError as error:  # a full disk: what is there is kept, and the mark says why it ended
+            print(f"The recording ends: {error.strerror}.", file=sys.stderr)
+            self.end("disk")
         if self._samples.full:
             self.end("disk")
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from helpers import rows
+from helpers import owners, rows
 from helpers.drivers.local import RECORDER
+from helpers.errors import LabError
 from helpers.recorder import MARK, spec_for
 from helpers.waiting import until
 
@@ -23,8 +21,10 @@ SPEC = "recorder-spec.json"
 def start(lab: Lab, folder: Path, **options: Any) -> None:
     """Record into a run's folder; returns when the first tick is due.
 
-    `options` are those of `helpers.recorder.spec_for`. Raises `LabError` when it does not start.
+    `options` are those of `helpers.recorder.spec_for`. Raises `LabError` when it does not start, or when
+    another notebook records.
     """
+    refuse_another(lab)
     end(lab)
     spec = spec_for(
         lab.topology,
@@ -33,7 +33,7 @@ def start(lab: Lab, folder: Path, **options: Any) -> None:
         pids=lab.home.path / "pids.json" if lab.driver.sees_processes else None,
         **options,
     )
-    rows.write_whole(lab.home.path / SPEC, {**spec, "owner": os.getpid()})
+    rows.write_whole(lab.home.path / SPEC, {**spec, "owner": owners.this()})
     lab.driver.start([RECORDER])
     until(
         lambda: (folder / MARK).exists(),
@@ -50,7 +50,22 @@ def end(lab: Lab) -> None:
 
 def end_orphaned(lab: Lab) -> None:
     """End a recorder whose notebook is gone; one whose notebook lives is left alone."""
+    if lab.driver.pid(RECORDER) is not None and not owners.lives(_owner(lab)):
+        end(lab)
+
+
+def refuse_another(lab: Lab) -> None:
+    """Raise `LabError` when another living process records: two experiments would spoil each other."""
     if lab.driver.pid(RECORDER) is None:
         return
-    if not psutil.pid_exists(json.loads((lab.home.path / SPEC).read_text())["owner"]):
-        end(lab)
+    owner = _owner(lab)
+    if owner is not None and owners.lives(owner) and not owners.is_this(owner):
+        raise LabError(
+            f"Another notebook or program (process {owner['pid']}) records an experiment on this lab; "
+            "wait for its end, or shut its kernel down."
+        )
+
+
+def _owner(lab: Lab) -> dict[str, Any] | None:
+    owner: dict[str, Any] | None = json.loads((lab.home.path / SPEC).read_text())["owner"]
+    return owner

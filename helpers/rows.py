@@ -180,9 +180,14 @@ class LineFile:
         if self._lines:
             data = ("\n".join(self._lines) + "\n").encode()
             self._lines.clear()
-            while data:
-                data = data[os.write(self._fd, data) :]
-            self._size = os.lseek(self._fd, 0, os.SEEK_END)
+            try:
+                while data:
+                    data = data[os.write(self._fd, data) :]
+            except OSError:
+                self._lines.append(data.decode(errors="ignore").removesuffix("\n"))  # once more with the next
+                raise
+            finally:
+                self._size = os.lseek(self._fd, 0, os.SEEK_END)
 
     def close(self) -> None:
         """Flush, force to disk, close."""
@@ -263,8 +268,8 @@ def append_event(
     """Append one event to a run and return its id (1, 2, …).
 
     `t_begin` and `t_end` are seconds since the run's start, taken right before and right
-    after the call that did it. Several processes may append at once (a notebook, and
-    `lab heal` in a terminal): a file lock keeps ids unique. Raises `LabError` for an unknown
+    after the call that did it. Several processes may append at once: a file lock
+    keeps ids unique. Raises `LabError` for an unknown
     phase or for edges in the wrong order.
     """
     if phase not in PHASES:

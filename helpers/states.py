@@ -122,6 +122,11 @@ def heal(lab: Lab) -> None:
     if lab.driver.alive:
         for node in lab.topology.nodes:
             lab.driver.mend(node)
+        for spare in (node for node in lab.topology.nodes.values() if node.spare):
+            for program in spare.programs:  # no state of the lab asks for a spare, so none wakes it
+                if lab.driver.state(target := Target(spare.name, program)) == "paused":
+                    lab.driver.signal(target, "CONT")
+        faults.clear_maintenance(lab)
     reach(lab, wanted)
 
 
@@ -174,7 +179,8 @@ def _deployed(lab: Lab) -> bool:
     names = {node.name for node in todos}
     # Asked at every agent, as clients do: one that was started again may not know its server yet.
     seen = all(names <= deploy.passing_instances(lab, node.name) for node in lab.topology.regular())
-    return seen and all(deploy.serves(lab, node) for node in todos)
+    # Maintenance takes a database or a Vault out of Consul while every process and answer is as it should be.
+    return seen and all(deploy.serves(lab, node) for node in todos) and not faults.in_maintenance(lab)
 
 
 _TESTS = [

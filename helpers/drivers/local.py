@@ -13,6 +13,7 @@ import shlex
 import signal as signals
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +32,7 @@ from helpers.render import render
 from helpers.topology import Target, Topology
 from helpers.waiting import until
 
+_PIDS = threading.Lock()  # two deployments side by side write the same file
 RECORDER = Target("lab", "recorder")  # not a node: the notebook's own recording, see helpers/recording.py
 
 
@@ -256,7 +258,7 @@ class LocalDriver:
         """Return the program's process id, or None."""
         try:
             info = self._rpc().getProcessInfo(_name(target))
-        except OSError:
+        except (OSError, Fault):  # gone, or just going
             return None
         pid: int = info["pid"]
         return pid if pid and psutil.pid_exists(pid) else None
@@ -276,13 +278,14 @@ class LocalDriver:
 
     def _write_pids(self) -> None:
         """Tell the recorder which process is which; it looks again when the file changes."""
-        infos = self._rpc().getAllProcessInfo()
-        pids = {
-            f"{info['group']}:{info['name'].removeprefix(info['group'] + '_')}": info["pid"]
-            for info in infos
-            if info["pid"]
-        }
-        write_private(self.home.path / "pids.json", json.dumps(pids))
+        with _PIDS:
+            infos = self._rpc().getAllProcessInfo()
+            pids = {
+                f"{info['group']}:{info['name'].removeprefix(info['group'] + '_')}": info["pid"]
+                for info in infos
+                if info["pid"]
+            }
+            write_private(self.home.path / "pids.json", json.dumps(pids))
 
     # ---- the network: one for all nodes, so nothing can be cut ------------------------------
 

@@ -5,6 +5,7 @@ supervisord never adopts them (supervisor issues 199, 892), and they hold the po
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import psutil
 
 MARK = "TWELVE_FACTOR_LAB"
+SERVERS = ("consul", "vault", "mariadbd", "mysqld")
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,15 @@ class Stray:
 
 
 def belongs(environment: dict[str, str], command: list[str], home: Path) -> bool:
-    """Say whether a process is this lab's: its environment bears the mark, or its command the folder.
+    """Say whether a process is this lab's: its environment bears the mark, or it is a server in the folder.
 
-    The command line helps where another user's environment cannot be read.
+    The command line is for the server that makes the database: it is started by hand, not by the supervisor.
+    A pager or an editor on a file of the lab is the reader's own.
     """
     if MARK in environment:
         return environment[MARK] == str(home)
+    if not command or Path(command[0]).name not in SERVERS:
+        return False
     return any(part.startswith(f"{home}/nodes/") or f"={home}/nodes/" in part for part in command)
 
 
@@ -66,5 +71,6 @@ def end(strays: list[Stray], patience: float = 3.0) -> None:
             continue
     _, left = psutil.wait_procs(processes, timeout=patience)
     for process in left:
-        process.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     psutil.wait_procs(left, timeout=patience)

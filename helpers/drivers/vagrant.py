@@ -42,7 +42,7 @@ def network() -> str:
     """Return the machines' network: `LAB_NETWORK`, or the topology's for the provider."""
     if chosen := os.environ.get("LAB_NETWORK"):
         return chosen
-    provider = choose(FILES, os.environ.get("VAGRANT_DEFAULT_PROVIDER"))
+    provider = choose(FILES, os.environ.get("VAGRANT_DEFAULT_PROVIDER") or None)
     return load("virtualbox" if provider.name == "virtualbox" else "vagrant").network
 
 

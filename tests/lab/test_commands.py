@@ -14,6 +14,7 @@ import pytest
 import requests
 from lab_command import Other, Result, begin, finish, lab_program, sentence
 
+from helpers import faults
 from helpers.home import Home
 from helpers.lab import Lab
 from helpers.states import STATES
@@ -236,6 +237,26 @@ def test_inject_for_some_seconds_heals_by_itself(lab: Lab, command: Command) -> 
     assert result.code == 0, result.err
     assert time.monotonic() - begun >= 1
     assert "todo0: paused" in result.out
+    assert lab.state == "deployed"
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "1e10"])
+def test_a_time_that_cannot_be_is_refused_before_anything_breaks(
+    lab: Lab, quick: Command, seconds: str
+) -> None:
+    assert "--for is" in sentence(quick("inject", "pause", "todo0", "--for", seconds))
+    assert lab.state == "deployed"
+
+
+@pytest.mark.parametrize("target", ["mysql", "vault.leader", "todo0"])
+def test_maintenance_is_no_healthy_lab_and_is_healed(lab: Lab, command: Command, target: str) -> None:
+    node = lab.topology.target(target).node if "." not in target else lab.resolve(target)[0].node
+    assert command("inject", "maintenance", target).code == 0
+    until(lambda: faults.in_maintenance(lab), "The maintenance", 5)
+    assert {name for name, _ in faults.in_maintenance(lab)} == {node}
+    assert lab.state != "deployed"
+    assert command("heal").code == 0
+    assert faults.in_maintenance(lab) == []
     assert lab.state == "deployed"
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers import Lab
+from helpers.errors import LabError
 from helpers.experiment import Run
 from helpers.recording import RECORDER
 from helpers.topology import Target
@@ -83,6 +84,21 @@ def test_an_interrupted_cell_heals(lab: Lab) -> None:
     process.communicate(timeout=60)
     assert lab.driver.state(TODO0) == "running"
     assert lab.driver.pid(RECORDER) is None
+    assert lab.state == "deployed"
+
+
+def test_another_notebook_does_not_end_a_living_ones_recording(lab: Lab) -> None:
+    process = notebook(lab)
+    recorder = lab.driver.pid(RECORDER)
+    with (
+        pytest.raises(LabError, match=rf"process {process.pid}\) records an experiment"),
+        lab.record("second"),
+    ):
+        pass
+    assert lab.driver.pid(RECORDER) == recorder
+    assert lab.driver.state(TODO0) == "stopped", "the first one's fault is not healed under it"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
     assert lab.state == "deployed"
 
 

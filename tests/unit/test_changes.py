@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from helpers import changes
+from helpers import changes, owners
 from helpers.errors import LabError
 from helpers.topology import load
 
@@ -69,7 +69,7 @@ def test_changes_nest(lab: Any) -> None:
 
 
 def test_a_dead_process_leaves_nothing_changed(lab: Any) -> None:
-    lab.home.remember(changed={"sections": ["database", "todo"], "owner": DEAD})
+    lab.home.remember(changed={"sections": ["database", "todo"], "owner": {"pid": DEAD, "since": 1.0}})
     changes.restore_orphaned(lab)
     assert [section for section, _, _ in lab.applied] == ["database", "todo"]
     assert lab.home.settings[changes.KEY] is None
@@ -86,3 +86,34 @@ def test_what_does_not_exist_is_refused(lab: Any, section: str, setting: str) ->
     with pytest.raises(LabError, match="has no|There is no"), changes.changed(lab, section, **{setting: 1}):
         pass
     assert lab.applied == []
+
+
+def test_a_way_back_that_was_interrupted_is_gone_once_more(lab: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same kernel, alive, reaches for the lab again: what is still changed is nobody's."""
+    apply, calls = changes.apply, []
+
+    def second_is_interrupted(lab: Any, section: str) -> None:
+        calls.append(section)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        apply(lab, section)
+
+    monkeypatch.setattr(changes, "apply", second_is_interrupted)
+    lease, mode = (
+        changes.changed(lab, "database", lease=20),
+        changes.changed(lab, "todo", on_vault_loss="fail"),
+    )
+    with pytest.raises(KeyboardInterrupt), lease, mode:
+        pass
+    assert lab.home.settings[changes.KEY] == {"sections": ["todo"], "owner": None}
+    lab.driver.topology = lab.topology
+    monkeypatch.setattr(changes, "load", lambda *_: load("local"))
+    changes.restore_orphaned(lab)
+    assert calls == ["database", "todo", "todo", "database", "todo"]
+    assert lab.home.settings[changes.KEY] is None
+
+
+def test_an_id_that_was_given_anew_is_another_process(lab: Any) -> None:
+    lab.home.remember(changed={"sections": ["database"], "owner": {**owners.this(), "since": 1.0}})
+    changes.restore_orphaned(lab)
+    assert lab.home.settings[changes.KEY] is None

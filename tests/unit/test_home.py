@@ -92,7 +92,7 @@ def test_settings_add_up(home: Home) -> None:
     home.remember(driver="local")
     home.remember(state="nodes")
     home.remember(state="deployed")
-    assert home.settings == {"driver": "local", "state": "deployed"}
+    assert home.settings == {"runtime": str(home.runtime.parent), "driver": "local", "state": "deployed"}
 
 
 def test_secrets(home: Home) -> None:
@@ -168,3 +168,46 @@ def test_one_at_a_time(home: Home) -> None:
     with home.changing():
         pass
     home.purge()
+
+
+def test_sockets_stay_where_they_are_in_another_terminal(
+    home: Home, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    made = home.runtime
+    elsewhere = tmp_path / "run"
+    elsewhere.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(elsewhere))
+    assert Home(home.path).runtime == made
+    with home.changing(), pytest.raises(LabError, match="is being changed"), Home(home.path).changing():
+        pass
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_write_that_is_interrupted_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rest of it would make the folder look like somebody else's."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            Home(tmp_path / "lab").create()
+    Home(tmp_path / "lab").create()
+    Home(tmp_path / "lab").purge()
+
+
+@pytest.mark.parametrize("text", ["null", "[]", "{"])
+def test_a_broken_lab_json_is_one_sentence_and_can_be_purged(home: Home, text: str) -> None:
+    (home.path / "lab.json").write_text(text)
+    with pytest.raises(LabError, match=r"lab\.json cannot be read"):
+        _ = home.settings
+    home.purge()
+    assert not home.path.exists()
+
+
+@pytest.mark.parametrize("place", ["~nobody-of-that-name/lab", "x" * 300])
+def test_a_place_that_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setenv("LAB_HOME", place)
+    with pytest.raises(LabError, match="LAB_HOME"):
+        Home.locate().create()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import requests
 
 from helpers import networks
 from helpers.errors import LabError
@@ -81,3 +83,19 @@ def test_two_at_once_do_not_get_the_same(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         claimed = list(pool.map(networks.claim, homes))
     assert len(set(claimed)) == 8
+
+
+def test_the_labs_network_goes_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    networks.past_proxies("127.20.20")
+    assert "NO_PROXY" not in os.environ, "nothing to go past"
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    monkeypatch.setenv("no_proxy", "")
+    networks.past_proxies("127.20.20")
+    networks.past_proxies("127.20.20")
+    assert os.environ["NO_PROXY"] == "example.org,127.20.20.0/24"
+    assert requests.utils.should_bypass_proxies("http://127.20.20.14:8080/health", no_proxy=None)
+    assert not requests.utils.should_bypass_proxies("http://192.0.2.1/", no_proxy=None)

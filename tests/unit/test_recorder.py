@@ -1,7 +1,9 @@
 """The recorder's ticks: absolute, capped, honest about what was not asked; and its process."""
 
 import asyncio
+import errno
 import json
+import math
 import os
 import signal
 import statistics
@@ -293,3 +295,25 @@ def test_an_hour_fits_in_what_is_stated(tmp_path: Path) -> None:
     assert recorder.disk_use(spec) < 125e6, "the module's docstring states it"
     assert recorder.disk_use(spec, hours=2) == pytest.approx(2 * recorder.disk_use(spec), rel=1e-6)
     assert recorder.disk_use(spec) < recorder.LIMIT
+
+
+@pytest.mark.parametrize("rate", [0, -1, math.nan, math.inf, 1e6])
+def test_a_rate_that_cannot_be_is_one_sentence(tmp_path: Path, rate: float) -> None:
+    with pytest.raises(LabError, match="rate per second above 0"):
+        recorder.spec_for(topology.load(), tmp_path, hz=rate)
+
+
+def test_lines_that_found_no_room_are_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = rows.LineFile(tmp_path / "lines")
+    kept.append([1])
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            kept.flush()
+    kept.append([2])
+    kept.close()
+    assert rows.whole_lines(tmp_path / "lines") == [[1], [2]]

@@ -154,3 +154,23 @@ def test_a_leader_lost_on_the_way_is_climbed_to_again_once(
     else:
         with pytest.raises(RoleVacantError):
             reach(lab, "deployed")
+
+
+def test_a_heal_takes_out_of_maintenance_and_wakes_a_spare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither shows in what a state asks for: processes run, servers answer."""
+    lab: Any = Notes("deployed", "deployed")
+    signals: list[str] = []
+    lab.topology = SimpleNamespace(
+        nodes={
+            "todo0": SimpleNamespace(name="todo0", spare=False, programs=["agent", "todo"]),
+            "todo2": SimpleNamespace(name="todo2", spare=True, programs=["agent", "todo"]),
+        },
+        of=lambda *_, **__: [],
+    )
+    lab.driver.mend = lambda _node: None
+    lab.driver.state = lambda target: "paused" if str(target) == "todo2:todo" else "running"
+    lab.driver.signal = lambda target, signal: signals.append(f"{signal} {target}")
+    monkeypatch.setattr(states.faults, "clear_maintenance", lambda _lab: lab.did.append("cleared"))
+    states.heal(lab)
+    assert lab.did == ["cleared"]
+    assert signals == ["CONT todo2:todo"]
