@@ -59,7 +59,7 @@ def test_the_real_program_is_no_different(command: Command) -> None:
         ["logs", "todo0", "-n", "0"],
         ["init", "--shares", "many"],
         ["init", "--shares", "0"],
-        ["inject", "kill", "todo0", "--for", "-1"],
+        *(["inject", "kill", "todo0", "--for", seconds] for seconds in ("-1", "nan", "inf", "1e10")),
     ],
     ids=" ".join,
 )
@@ -237,14 +237,6 @@ def test_inject_for_some_seconds_heals_by_itself(lab: Lab, command: Command) -> 
     assert result.code == 0, result.err
     assert time.monotonic() - begun >= 1
     assert "todo0: paused" in result.out
-    assert lab.state == "deployed"
-
-
-@pytest.mark.parametrize("seconds", ["nan", "inf", "1e10"])
-def test_a_time_that_cannot_be_is_refused_before_anything_breaks(
-    lab: Lab, quick: Command, seconds: str
-) -> None:
-    assert "--for is" in sentence(quick("inject", "pause", "todo0", "--for", seconds))
     assert lab.state == "deployed"
 
 
