@@ -88,8 +88,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Leave no lab of the tests running; after a failure its logs stay, and where is said."""
     if hasattr(session.config, "workerinput") or os.environ["LAB_HOME"] != str(TEST_HOME):
         return  # an xdist worker, or a home that the caller chose and looks after
-    if not Home(TEST_HOME).exists:
-        return
+    used = any(_cell(item) or "lab" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not used or not Home(TEST_HOME).exists:
+        return  # tests without a lab must not end the one that others are using meanwhile
     failed = exitstatus != pytest.ExitCode.OK
     if failed:
         _keep_logs()

@@ -83,6 +83,8 @@ class Run(Showing):
             from helpers import records  # pandas, which a command does without
 
             self.records = records.finish(self.folder)
+            if early := recording.ended_early(self.lab, self.folder):
+                self.lab.say(early)
 
     def _describe(self) -> dict[str, Any]:
         topology = self.lab.topology

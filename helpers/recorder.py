@@ -18,6 +18,7 @@ seen), and a finished run shrinks to a tenth of that or less as parquet. `limit`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import resource
@@ -306,9 +307,10 @@ class Recorder:
         rows.write_whole(self.folder / MARK, self._mark)
 
     def _finish(self, tickers: list[Ticker], processor: float) -> None:
-        self._samples.close()
-        if self._ledger is not None:
-            self._ledger.close()
+        for file in (self._samples, self._ledger):
+            if file is not None:
+                with contextlib.suppress(OSError):  # a full disk, which `_flush` has told
+                    file.close()
         late = sorted(late for ticker in tickers for late in ticker.lateness)
         self._mark |= {
             "ended": round(self.clock(), 4),

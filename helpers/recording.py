@@ -69,3 +69,15 @@ def refuse_another(lab: Lab) -> None:
 def _owner(lab: Lab) -> dict[str, Any] | None:
     owner: dict[str, Any] | None = json.loads((lab.home.path / SPEC).read_text())["owner"]
     return owner
+
+
+def ended_early(lab: Lab, folder: Path) -> str:
+    """Return why a recording was over before it was asked to end, one sentence; empty when it was asked."""
+    file = folder / MARK
+    mark = json.loads(file.read_text()) if file.exists() else {}
+    if mark.get("reason") == "asked":
+        return ""
+    if "ended" not in mark:
+        return f"The recorder died in the middle; its log: {lab.home.path / 'logs' / 'recorder.log'}"
+    why = {"deadline": "its longest time was over, `deadline=` of `lab.record`", "disk": "no room was left"}
+    return f"The recording had ended by itself at {mark['ended']:.0f} s: {why[mark['reason']]}."

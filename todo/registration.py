@@ -26,8 +26,9 @@ def check(settings: ServiceSettings) -> dict[str, Any]:
 
     Without the initial status Consul calls a new service critical until its first check.
     """
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host  # IPv6
     definition: dict[str, Any] = consul.Check.http(
-        f"http://{settings.host}:{settings.port}/health",
+        f"http://{host}:{settings.port}/health",
         interval=f"{settings.check_interval:g}s",
         timeout=f"{settings.check_timeout:g}s",
     )

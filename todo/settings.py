@@ -31,9 +31,13 @@ def agent_address(text: str) -> str:
 
 
 def existing_file(path: Path) -> Path:
-    """Check that a file is there and can be read."""
+    """Check that a file is there and can be read as text."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
+    try:
+        path.read_text()
+    except (OSError, UnicodeDecodeError):
+        raise ValueError(f"the file {path} cannot be read as text") from None
     return path
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from helpers import experiment, records, rows
+from helpers import experiment, recorder, recording, records, rows
 from helpers.errors import LabError
 from helpers.experiment import Run
 from helpers.faults import FAULTS, Plan
@@ -98,3 +99,19 @@ def test_detection_is_asked_of_the_service_that_is_hit(run: Run, monkeypatch: py
     assert not run._holds("detected")
     passing.clear()
     assert run._holds("detected")
+
+
+@pytest.mark.parametrize(
+    ("mark", "said"),
+    [
+        ({"ended": 9.0, "reason": "asked"}, ""),
+        ({"ended": 900.2, "reason": "deadline"}, "ended by itself at 900 s: its longest time was over"),
+        ({"ended": 31.0, "reason": "disk"}, "ended by itself at 31 s: no room was left"),
+        ({"ready": 0.1}, "The recorder died in the middle; its log: .*recorder.log"),
+    ],
+)
+def test_a_recording_that_ended_early_says_so(tmp_path: Path, mark: dict[str, Any], said: str) -> None:
+    rows.write_whole(tmp_path / recorder.MARK, mark)
+    lab: Any = SimpleNamespace(home=SimpleNamespace(path=tmp_path))
+    assert re.search(said, recording.ended_early(lab, tmp_path))
+    assert bool(recording.ended_early(lab, tmp_path)) == bool(said)

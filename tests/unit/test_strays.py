@@ -16,16 +16,16 @@ from helpers.waiting import until
 @pytest.mark.parametrize(
     ("environment", "command", "ours"),
     [
-        ({strays.MARK: "/home/a/.lab"}, ["anything"], True),
-        ({strays.MARK: "/home/b/.lab"}, ["/bin/vault", "-config=/home/a/.lab/nodes/vault0/vault.hcl"], False),
-        ({}, ["/usr/sbin/mariadbd", "--datadir=/home/a/.lab/nodes/mysql/mariadb/data", "--bootstrap"], True),
-        ({}, ["tail", "-f", "/home/a/.lab/nodes/consul/agent/agent.hcl"], False),
-        ({}, ["vi", "/home/a/.lab/nodes/consul/agent/agent.hcl"], False),
+        ({strays.MARK: "/srv/a/.lab"}, ["anything"], True),
+        ({strays.MARK: "/srv/b/.lab"}, ["/bin/vault", "-config=/srv/a/.lab/nodes/vault0/vault.hcl"], False),
+        ({}, ["/usr/sbin/mariadbd", "--datadir=/srv/a/.lab/nodes/mysql/mariadb/data", "--bootstrap"], True),
+        ({}, ["tail", "-f", "/srv/a/.lab/nodes/consul/agent/agent.hcl"], False),
+        ({}, ["vi", "/srv/a/.lab/nodes/consul/agent/agent.hcl"], False),
         ({}, [], False),
     ],
 )
 def test_whose_it_is(environment: dict[str, str], command: list[str], ours: bool) -> None:
-    assert strays.belongs(environment, command, Path("/home/a/.lab")) is ours
+    assert strays.belongs(environment, command, Path("/srv/a/.lab")) is ours
 
 
 def test_a_marked_process_is_found_and_ended(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from todo.errors import EXIT_SETTINGS, RefusalError
+from todo.registration import check
 from todo.settings import ServiceSettings, Settings, read
 
 
@@ -108,3 +109,17 @@ def test_the_process_says_it_in_one_line_and_exits_with_2(arguments: list[str]) 
     assert done.returncode == EXIT_SETTINGS
     assert len(done.stderr.strip().splitlines()) == 1
     assert done.stdout == ""
+
+
+def test_a_password_file_that_is_no_text_is_named(environment: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "password").write_bytes(b"\xff\xfe")
+    environment.setenv("TODO_DATABASE_PASSWORD_FILE", str(tmp_path / "password"))
+    text = refusal()
+    assert "TODO_DATABASE_PASSWORD_FILE" in text
+    assert "cannot be read as text" in text
+
+
+@pytest.mark.parametrize(("host", "shown"), [("127.20.20.14", "127.20.20.14"), ("::1", "[::1]")])
+def test_the_check_asks_where_the_service_is(environment: pytest.MonkeyPatch, host: str, shown: str) -> None:
+    environment.setenv("TODO_HOST", host)
+    assert check(read(ServiceSettings))["http"] == f"http://{shown}:8080/health"
