@@ -39,7 +39,7 @@ bench: setup  ## set up, then measure: how fast the lab starts, what rotation co
 	@set -e; for name in lab_up todo_throughput todo_rotation recorder; do \
 	  echo "== tests/bench/$$name.py"; $(OURS) tests/bench/$$name.py; done
 
-repeats: setup  ## set up, then every fault many times against what is allowed: about an hour
+repeats: setup  ## set up, then every fault many times against what is allowed: about 80 minutes
 	$(OURS) tests/bench/repeats.py
 
 clean:      ## end the lab, remove .lab, out/ and .venv; the programs' cache stays
