@@ -33,6 +33,8 @@ test-netns: setup  ## set up, then the tests of the netns driver (Linux, root): 
 	$(OURS) -m pytest tests/netns
 
 test-vagrant: setup  ## set up, then the tests of the vagrant driver (containers, root): about 20 minutes
+	@LAB_DRIVER=vagrant VAGRANT_DEFAULT_PROVIDER=docker .venv/bin/lab doctor --fix
+	@LAB_DRIVER=netns .venv/bin/lab doctor --fix  # `ip` and `nft`, which show that nothing was left
 	$(OURS) -m pytest tests/vagrant
 
 bench: setup  ## set up, then measure: how fast the lab starts, what rotation costs

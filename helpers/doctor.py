@@ -23,7 +23,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from rich.table import Table
 
 from helpers import bootstrap, debian, install, programs
-from helpers.drivers.netns import TOOLS as NETNS_TOOLS
+from helpers.drivers import netns, providers, vagrant
 from helpers.errors import LabError
 from helpers.home import Home
 from helpers.progress import Say
@@ -64,7 +64,7 @@ def diagnose() -> list[Finding]:
         _python(),
         _packages(locked_versions(bootstrap.LOCK.read_text())),
         *(_program(name) for name in programs.NAMES),
-        *(_network_tool(*tool) for tool in NETNS_TOOLS if os.environ.get("LAB_DRIVER") == "netns"),
+        *(_driver_tool(*tool) for tool in driver_tools()),
         _addresses(load()),
         _memory(),
         _disk(Home.locate().path),
@@ -79,7 +79,7 @@ def fix(findings: Iterable[Finding], say: Say) -> None:
         try:
             if finding.program == "packages":
                 _install_packages()
-            elif finding.program in dict(NETNS_TOOLS).values():
+            elif finding.program in dict(driver_tools()).values():
                 otherwise = f"ask an administrator for `apt-get install {finding.program}`"
                 debian.install(finding.program, finding.subject, otherwise, say)
             elif finding.program:
@@ -149,8 +149,22 @@ def _program(name: str) -> Finding:
     return Finding(subject, "fine", f"{program.version}, {install.describe(program)}")
 
 
-def _network_tool(tool: str, package: str) -> Finding:
-    subject = f"`{tool}`, for the netns driver"
+def driver_tools() -> tuple[tuple[str, str], ...]:
+    """Return the programs that the chosen driver calls, each with Debian's package; none for `local`.
+
+    Docker is asked for only where `VAGRANT_DEFAULT_PROVIDER` names it: Vagrant may have another provider.
+    """
+    driver = os.environ.get("LAB_DRIVER")
+    if driver == "netns":
+        return netns.TOOLS
+    if driver == "vagrant":
+        chosen = os.environ.get("VAGRANT_DEFAULT_PROVIDER") == providers.Docker.name
+        return vagrant.TOOLS + (providers.Docker.tools if chosen else ())
+    return ()
+
+
+def _driver_tool(tool: str, package: str) -> Finding:
+    subject = f"`{tool}`, for the {os.environ['LAB_DRIVER']} driver"
     if (path := shutil.which(tool)) is None:
         return Finding(subject, "missing", "not on PATH", "`lab doctor --fix` installs it", package)
     return Finding(subject, "fine", path)

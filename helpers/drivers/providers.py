@@ -114,6 +114,8 @@ class Docker(Provider):
     name = "docker"
     program = "docker"
     words = "install Docker, or choose another by VAGRANT_DEFAULT_PROVIDER"
+    #: The programs that are called, and Debian's packages; debootstrap makes the machines' image.
+    tools: ClassVar[tuple[tuple[str, str], ...]] = (("docker", "docker.io"), ("debootstrap", "debootstrap"))
 
     def usable(self) -> bool:
         """Say whether a Docker daemon answers."""
@@ -163,7 +165,8 @@ class Docker(Provider):
 
     def ssh(self, node: str) -> list[str]:
         """Return the options for the container's address on Docker's own bridge, which no fault touches."""
-        field = "{{.NetworkSettings.IPAddress}}"
+        # The older `.NetworkSettings.IPAddress` is gone from Docker 29 on.
+        field = '{{with index .NetworkSettings.Networks "bridge"}}{{.IPAddress}}{{end}}'
         address = self._ask("docker", "inspect", "-f", field, self.id(node) or node)
         if not address:
             raise LabError(f"The container of {node} is off.")

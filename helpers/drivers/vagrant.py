@@ -30,6 +30,8 @@ from helpers.programs import find
 from helpers.topology import LAB_DATA, REPOSITORY, Target, Topology, load
 from helpers.waiting import until
 
+#: The programs that are called, and Debian's packages; the provider has its own.
+TOOLS = (("vagrant", "vagrant"), ("ssh", "openssh-client"), ("ssh-keygen", "openssh-client"))
 FILES = LAB_DATA / ".vagrant"  # where `cd lab && vagrant …` looks, too: one lab of this driver per checkout
 SHARED = "lab.json"  # what the Vagrantfile reads of one lab
 BRIDGE = "labv0"
@@ -109,7 +111,7 @@ class VagrantDriver(LocalDriver):
                 "The vagrant driver shares its programs with Linux machines, so it needs Linux here."
             )
         if shutil.which("vagrant") is None:
-            raise LabError("The vagrant driver needs Vagrant; install it: apt-get install vagrant.")
+            raise LabError("The vagrant driver needs Vagrant; `lab doctor --fix` installs it (vagrant).")
         if find("mariadb").flavour != "mariadb":
             raise LabError("The machines run MariaDB, so its tables must be made by MariaDB, not by MySQL.")
         owner = self._owner()

@@ -36,6 +36,29 @@ def test_this_machine_has_everything() -> None:
     assert [found for found in doctor.diagnose() if not found.ok] == []
 
 
+@pytest.mark.parametrize(
+    ("driver", "provider", "wanted"),
+    [
+        ("", "", set()),
+        ("netns", "", {"ip", "nft"}),
+        ("vagrant", "", {"vagrant", "ssh", "ssh-keygen"}),
+        ("vagrant", "libvirt", {"vagrant", "ssh", "ssh-keygen"}),
+        ("vagrant", "docker", {"vagrant", "ssh", "ssh-keygen", "docker", "debootstrap"}),
+    ],
+)
+def test_a_driver_s_programs_are_asked_for_when_it_is_chosen(
+    driver: str, provider: str, wanted: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LAB_DRIVER", driver)
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", provider)
+    monkeypatch.setenv("PATH", "/nowhere")
+    tools = {tool for tool, _ in doctor.driver_tools()}
+    assert tools == wanted
+    found = [found for found in doctor.diagnose() if "driver" in found.subject]
+    assert {one.subject.split("`")[1] for one in found} == wanted
+    assert all((one.state, one.remedy) == ("missing", "`lab doctor --fix` installs it") for one in found)
+
+
 def test_the_lock_is_read_for_this_system() -> None:
     assert doctor.locked_versions(LOCK) == {"here": "1.0", "both": "3.0"}
 

@@ -81,7 +81,7 @@ def test_machines_come_before_containers(path: Path, tmp_path: Path) -> None:
 
 
 def test_no_vagrant_is_one_sentence(path: Path, driver: vagrant.VagrantDriver) -> None:
-    with pytest.raises(LabError, match="apt-get install vagrant"):
+    with pytest.raises(LabError, match="needs Vagrant; `lab doctor --fix`"):
         driver.prepare(lambda _line: None)
 
 
