@@ -5,13 +5,14 @@ from __future__ import annotations
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from helpers import panels, style
-from helpers.cases import USER_LANE, cases
+from helpers.cases import USER_LANE, Case, cases
 from helpers.errors import LabError
 from helpers.figures import (
     DPI,
@@ -27,25 +28,27 @@ from helpers.metrics import Measured
 from helpers.panels import TEXT
 from helpers.records import Records
 from helpers.style import Look
-from helpers.timeline import Lane, spans
-from helpers.verdict import Bounds, findings, intervals
+from helpers.timeline import Lane, lanes, spans
+from helpers.verdict import Bounds, Finding, findings, intervals
 
 
 def compare(a: Records, b: Records) -> Figure:
     """Return two runs one above the other; the axis counts seconds since each run's first injection.
 
-    Shown are what users see and the lanes that carry a bracket. Raises `LabError` for a run in which
-    nothing was injected.
+    Shown are what users see, what the victim says itself, and the lanes that carry a bracket in either run.
+    Raises `LabError` for a run in which nothing was injected.
     """
     heads, parts, begins, ends = [], [], [], []
-    for records in (a, b):
-        hit = cases(records)
-        if not hit:
-            raise LabError("A run without a fault cannot be compared; inject one.")
-        found = findings(records, among=hit)
-        wanted = [USER_LANE["todo"], USER_LANE[hit[0].service]]
-        wanted += [each.lane for each in found if each.lane is not None and panels.drawn(each)]
-        parts.append((records, hit, found, panels.plan_rows(_once(wanted), found)))
+    hits = [cases(records) for records in (a, b)]
+    if not all(hits):
+        raise LabError("A run without a fault cannot be compared; inject one.")
+    judged = [findings(records, among=hit) for records, hit in zip((a, b), hits, strict=True)]
+    wanted = [_wanted(hit[0], found) for hit, found in zip(hits, judged, strict=True)]
+    for this, (records, hit, found) in enumerate(zip((a, b), hits, judged, strict=True)):
+        theirs = [_counterpart(lane, hits[1 - this][0], hit[0]) for lane in wanted[1 - this]]
+        known = lanes(records.samples)
+        chosen = [each for lane in _once(wanted[this] + theirs) if (each := _heard(lane, known))]
+        parts.append((records, hit, found, panels.plan_rows(chosen, found)))
         label = recorded(records)
         heads.append(textwrap.wrap(headline(records, found) + (f" [{label}]" if label else ""), 88))
         first, last = float(records.samples["sent"].min()), float(records.samples["sent"].max())
@@ -80,8 +83,31 @@ def compare(a: Records, b: Records) -> Figure:
         if records is b:
             body.set_xlabel("seconds since the injection", size=TEXT)
         body.tick_params(axis="x", labelbottom=records is b)
-    legend(fig, looks, marks)
+    legend(fig, looks, marks, yours=not any(recorded(records) for records in (a, b)))
     return fig
+
+
+def _wanted(case: Case, found: Sequence[Finding]) -> list[Lane]:
+    """Return the lanes that tell a run's story: its users, its victims themselves, its brackets."""
+    wanted = [USER_LANE["todo"], USER_LANE[case.service]]
+    wanted += [each.lane for each in found if each.lane is not None and panels.drawn(each)]
+    said = [k for k in lanes(case.records.samples) if style.group(k) == 2 and k.target in case.nodes]
+    return wanted + [lane for lane in said if lane.source in ("todo", "vault") and lane.check != "creds"]
+
+
+def _counterpart(lane: Lane, theirs: Case, mine: Case) -> Lane:
+    """Return the lane that tells in one run what `lane` tells in another: the victim may be another node."""
+    node, colon, program = lane.target.partition(":")
+    pairs = [pair for pair in zip(theirs.nodes, mine.nodes, strict=False) if theirs.service == mine.service]
+    swap = dict(pairs) | {b: a for a, b in pairs}
+    return replace(lane, target=swap.get(node, node) + colon + program)
+
+
+def _heard(lane: Lane, known: Sequence[Lane]) -> Lane | None:
+    """Return the lane as it was recorded, by whatever agent; None if it was not."""
+    if lane in known:
+        return lane
+    return next((other for other in known if panels.same(lane, other)), None)
 
 
 def _once(lanes: Sequence[Lane]) -> list[Lane]:

@@ -57,6 +57,8 @@ class Run(Showing):
         Raises `LabError` while another notebook records.
         """
         recording.refuse_another(self.lab)
+        # anew: `lab.changed` may have come in between
+        self._config = bounds.Config.from_topology(self.lab.topology.raw)
         self.lab.reach("deployed", quiet=True)
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         slug = re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")[:40]
@@ -142,7 +144,12 @@ class Run(Showing):
                 target=target,
                 t_begin=begun,
                 t_end=self.now,
-                params={"label": plan.label, "hit": hit, "targets": [str(one) for one in plan.targets]},
+                params={
+                    "label": plan.label,
+                    "hit": hit,
+                    "targets": [str(one) for one in plan.targets],
+                    "drawing": plan.drawing,
+                },
                 ok=not failed,
                 message=failed,
                 bounds=_intervals(allowed),
@@ -166,7 +173,8 @@ class Run(Showing):
 
         With `until` it records a little longer than the moment itself, and at most `at_most` seconds: a
         condition that stays out is no error, the verdict will say so. Raises `LabError` for a name that is
-        no condition.
+        no condition. A function that raises is asked again: an answer that fails is one that is not yes yet.
+        If it raises to the end, that is said.
         """
         if isinstance(until, str) and until not in CONDITIONS:
             raise LabError(f"There is no condition {until!r}; use {', '.join(CONDITIONS)} or a function.")
@@ -175,13 +183,18 @@ class Run(Showing):
         if until is None:
             time.sleep(seconds if seconds is not None else 10.0)
             return
-        deadline = time.monotonic() + at_most
+        deadline, failed = time.monotonic() + at_most, ""
         while time.monotonic() < deadline:
-            with contextlib.suppress(Exception):  # an answer that fails is one that is not yes yet
+            try:
                 if until() if callable(until) else self._holds(until):
                     time.sleep(SETTLE)
                     return
+                failed = ""
+            except Exception as error:
+                failed = f"{type(error).__name__}: {error}"
             time.sleep(0.1)
+        if failed:
+            self.lab.say(f"`until` never had an answer in {at_most:g} s; at last {failed}")
 
     def _holds(self, condition: str) -> bool:
         match condition:

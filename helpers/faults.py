@@ -11,7 +11,7 @@ import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import consul
 import requests
@@ -29,14 +29,15 @@ if TYPE_CHECKING:
 class Plan:
     """What a fault is about to do: to which programs, and how a figure names it.
 
-    `role` is the target as the reader wrote it (`vault.leader`), `label` the text of a figure's bar.
+    `role` is the target as the reader wrote it (`vault.leader`), `label` the text of a figure's bar,
+    `drawing` how the bar looks if it is not plain (`helpers.style.Drawing`).
     """
 
     fault: str
     role: str
     targets: tuple[Target, ...]
     label: str
-    params: dict[str, Any] = field(default_factory=dict)
+    drawing: dict[str, str] = field(default_factory=dict)
 
     @property
     def nodes(self) -> list[str]:
@@ -86,14 +87,18 @@ NEEDS = {
 def plan(lab: Lab, fault: str, role: str) -> Plan:
     """Resolve a target as it is now and plan a fault on it.
 
-    Raises `LabError` for an unknown fault, an unknown target, or a driver that cannot do it.
+    Raises `LabError` for an unknown fault, an unknown target, one that does not run, or a driver that cannot
+    do it.
     """
     if (missing := lacking(lab.driver, fault)) is not None:
         needed, instead = NEEDS[missing]
         raise LabError(
             f"{fault} needs {needed}, which the {lab.driver.name} driver does not give; use {instead}."
         )
-    return FAULTS[fault].plan(lab.topology, role, lab.resolve(role))
+    made = FAULTS[fault].plan(lab.topology, role, lab.resolve(role))
+    if all(lab.driver.state(target) == "stopped" for target in made.targets):
+        raise LabError(f"{made.targets[0]} does not run, so there is nothing to break; start it first.")
+    return made
 
 
 def lacking(driver: Driver, fault: str) -> str | None:
@@ -122,6 +127,7 @@ class _OnPrograms:
     name: ClassVar[str]
     words: ClassVar[str]
     needs: ClassVar[str | None] = None
+    drawing: ClassVar[dict[str, str]] = {}  # of its bar in a figure, if not plain grey: `style.Drawing`
     programs: ClassVar[tuple[str, ...]] = ()  # which programs can suffer it; empty: any
 
     def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
@@ -130,7 +136,7 @@ class _OnPrograms:
             if self.programs and target.program not in self.programs:
                 able = " or ".join(self.programs)
                 raise LabError(f"{self.name} needs {able}, and {target} is not one.")
-        return Plan(self.name, role, tuple(targets), f"{describe(role, targets)}: {self.words}")
+        return Plan(self.name, role, tuple(targets), f"{describe(role, targets)}: {self.words}", self.drawing)
 
     def heal(self, lab: Lab, plan: Plan) -> None:
         """Start what does not run and wake what is frozen, unsealing a Vault on the way."""
@@ -184,6 +190,7 @@ class Pause(_OnPrograms):
 
     name = "pause"
     words = "paused"
+    drawing: ClassVar[dict[str, str]] = {"hatch": "||"}
 
     def inject(self, lab: Lab, plan: Plan) -> None:
         """Send STOP to each."""
@@ -254,7 +261,7 @@ class _OnNodes(_OnPrograms):
         nodes = list(dict.fromkeys(target.node for target in targets))
         everything = [Target(node, program) for node in nodes for program in topology[node].programs]
         label = describe(role, [Target(node, topology[node].programs[-1]) for node in nodes])
-        return Plan(self.name, role, tuple(everything), f"{label}: {self.words}")
+        return Plan(self.name, role, tuple(everything), f"{label}: {self.words}", self.drawing)
 
 
 @register
@@ -284,6 +291,7 @@ class Suspend(_OnNodes):
 
     name = "suspend"
     words = "node frozen"
+    drawing: ClassVar[dict[str, str]] = {"hatch": "||"}
 
     def inject(self, lab: Lab, plan: Plan) -> None:
         """Suspend the machine, or send STOP to everything on the node."""
@@ -310,8 +318,8 @@ class Leave(_OnPrograms):
 
     def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
         """Aim at the agents of the targets' nodes."""
-        agents = [Target(target.node, "agent") for target in targets]
-        return Plan(self.name, role, tuple(agents), f"{describe(role, agents)}: {self.words}")
+        agents = [Target(node, "agent") for node in dict.fromkeys(target.node for target in targets)]
+        return Plan(self.name, role, tuple(agents), f"{describe(role, agents)}: {self.words}", self.drawing)
 
     def inject(self, lab: Lab, plan: Plan) -> None:
         """Tell each agent to leave (`agent/leave`); its process ends by itself."""
@@ -320,13 +328,15 @@ class Leave(_OnPrograms):
             port = lab.topology.ports["consul_http"]
             url = f"http://{address}:{port}/v1/agent/leave"
             try:
-                requests.put(url, timeout=20)
+                requests.put(url, timeout=20).raise_for_status()
             except requests.Timeout:
                 raise LabError(
                     f"{target} does not answer, so it cannot leave; `lab heal` repairs it."
                 ) from None
             except requests.ConnectionError:
                 continue  # it ended before it answered
+            except requests.HTTPError as error:
+                raise LabError(f"{target} refused to leave: {error.response.text.strip()}.") from None
 
 
 @register
@@ -357,6 +367,7 @@ class _OnNetwork(_OnPrograms):
     """A fault of a node's network; needs a driver whose nodes have one each."""
 
     needs: ClassVar[str | None] = "network"
+    drawing: ClassVar[dict[str, str]] = {"hatch": "xx"}
 
     def heal(self, lab: Lab, plan: Plan) -> None:
         """Mend the nodes' networks."""

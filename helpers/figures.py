@@ -180,7 +180,7 @@ def _drawn(records: Records, hit: Sequence[Case], found: Sequence[Finding], rows
     below.set_ylabel("latency, ms", size=TEXT)
     below.set_xlabel("seconds since the start of the run", size=TEXT)
     _heading(fig, title, tag, total)
-    legend(fig, looks, marks, below)
+    legend(fig, looks, marks, below, yours=not tag)
     return fig
 
 
@@ -193,8 +193,13 @@ def _heading(fig: Figure, title: Sequence[str], tag: str, total: float) -> None:
         fig.text(0.016, y, tag, size=TEXT - 0.5, va="center", bbox=box)
 
 
-def legend(fig: Figure, looks: Sequence[Look], marks: set[str], below: Axes | None = None) -> None:
-    """Explain below a figure what occurs in it: states, marks, and the points of the latency axes."""
+def legend(
+    fig: Figure, looks: Sequence[Look], marks: set[str], below: Axes | None = None, yours: bool = True
+) -> None:
+    """Explain below a figure what occurs in it: states, marks, and the points of the latency axes.
+
+    `yours`: no run in it is a recorded one, whose prediction somebody else may have made.
+    """
     order = [style.UP, style.LEADS, style.DEGRADED, style.DOWN, style.UNKNOWN]
     handles: list[Any] = [
         Patch(facecolor=each.face, hatch=each.hatch, edgecolor="#00000088", lw=0.4, label=each.name)
@@ -211,7 +216,7 @@ def legend(fig: Figure, looks: Sequence[Look], marks: set[str], below: Axes | No
         handles.append(
             Line2D(
                 [], [], marker="D", ms=6.5, mfc=style.PURPLE, mec="black", mew=0.8, ls="none",
-                label="your prediction",
+                label="your prediction" if yours else "prediction",
             )
         )  # fmt: skip
     if below is not None:
@@ -245,6 +250,8 @@ def recorded(records: Records) -> str:
 
 #: Which result the title names: what users felt, else the leader, else detection.
 _FIRST = (
+    "todo_fails",
+    "todo_lost",
     "outage",
     "leader_again",
     "leader",
@@ -290,6 +297,8 @@ def result(finding: Finding) -> str:
         "secret_again": f"secrets again {measured} s after the heal",
         "todo_again": f"todos again {measured} s after the heal",
         "lost": f"{measured} requests lost",
+        "todo_fails": f"the first todo fails after {measured} s",
+        "todo_lost": f"{measured} todos lost",
     }.get(finding.quantity.name, f"{finding.quantity.words} {measured}")
     return said + limits
 

@@ -250,8 +250,8 @@ def _process(case: Case, node: str) -> pd.DataFrame:
 
 
 def _catalog(case: Case, node: str, check: str) -> pd.DataFrame:
-    """The catalog's word on a check by the first agent that was asked."""
-    lanes = case.catalog(node, check)
+    """The catalog's word on a check by one agent that was asked, not that of a victim if another was."""
+    lanes = sorted(case.catalog(node, check), key=lambda lane: lane.vantage in case.nodes)
     return case.lane(lanes[0]) if lanes else case.spans.iloc[:0]
 
 

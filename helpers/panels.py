@@ -26,6 +26,7 @@ from helpers.timeline import Lane
 from helpers.verdict import Finding
 
 BAR, ZONE, HEADING = 0.62, 0.52, 0.42  # heights: a lane's bar, the room for a bracket, a group's heading
+BESIDE = 0.12  # from a bracket's bar up to the diamond, down to the triangle: neither hides the other
 TEXT = 9.5  # points: what is smaller does not survive a figure at half width
 INK = "#222222"
 #: How much longer than the recording an axis may be, as a share of it, so that a bracket is seen to its end.
@@ -57,7 +58,7 @@ def plan_rows(lanes: Sequence[Lane], findings: Sequence[Finding]) -> Rows:
         y += BAR + 0.14
         for position, finding in enumerate(findings):
             if same(lane, finding.lane) and drawn(finding) and position not in rows.brackets:
-                rows.brackets[position] = y + ZONE / 2 - 0.12
+                rows.brackets[position] = y + ZONE / 2 - 0.09
                 y += ZONE
     rows.height = y
     return rows
@@ -84,6 +85,8 @@ def width(text: str, size: float = TEXT) -> float:
 
 def end(findings: Sequence[Finding], first: float, last: float) -> float:
     """Return where the time axis of samples from `first` to `last` ends: a bracket may be a little longer."""
+    if math.isnan(last):
+        return 1.0  # nothing was recorded
     ends = [last]
     for finding in findings:
         if drawn(finding) and finding.allowed is not None:
@@ -153,17 +156,13 @@ def lanes_axes(ax: Axes, spans: pd.DataFrame, rows: Rows, zero: float) -> list[L
     for lane in rows.lanes:
         y = rows.middle[lane]
         top, bottom = y - BAR / 2, y + BAR / 2
-        for span in lane.of(spans)[["state", "raw", "t0_lo", "t0_hi", "t1_lo", "t1_hi"]].itertuples(
-            index=False, name=None
-        ):
-            state, raw, t0_lo, t0_hi, t1_lo, t1_hi = span
-            appearance = style.look(lane, state, raw)
+        for appearance, said, (t0_lo, t0_hi, t1_lo, t1_hi) in _alike(lane, lane.of(spans)):
             used[appearance.name] = appearance
             corners = [(t0_lo, bottom), (t0_hi, top), (t1_hi, top), (t1_lo, bottom)]
             shapes.setdefault(appearance.name, []).append(np.array(corners) - (zero, 0))
             begin, end = max(t0_hi - zero, lo), min(t1_lo - zero, hi)
             room = (end - begin) / second - 0.12
-            text = next((w for w in style.words(lane, state, raw) if w and width(w) < room), "")
+            text = next((w for w in said if w and width(w) < room), "")
             if text:
                 box = {"facecolor": appearance.face, "edgecolor": "none", "pad": 1.0}
                 ax.text(
@@ -189,6 +188,22 @@ def lanes_axes(ax: Axes, spans: pd.DataFrame, rows: Rows, zero: float) -> list[L
     ax.tick_params(axis="y", left=False)
     ax.spines[["top", "left", "right"]].set_visible(False)
     return list(used.values())
+
+
+def _alike(
+    lane: Lane, spans: pd.DataFrame
+) -> list[tuple[Look, tuple[str, ...], tuple[float, float, float, float]]]:
+    """Return what is drawn of a lane: neighbours that look the same and say the same words are one."""
+    found: list[tuple[Look, tuple[str, ...], tuple[float, float, float, float]]] = []
+    for state, raw, *times in spans[["state", "raw", "t0_lo", "t0_hi", "t1_lo", "t1_hi"]].itertuples(
+        index=False, name=None
+    ):
+        here = (style.look(lane, state, raw), style.words(lane, state, raw))
+        if found and found[-1][:2] == here and found[-1][2][3] >= times[0]:
+            found[-1] = (*here, (*found[-1][2][:2], *times[2:]))
+        else:
+            found.append((*here, (times[0], times[1], times[2], times[3])))
+    return found
 
 
 def shares(
@@ -236,12 +251,14 @@ def brackets(ax: Axes, findings: Sequence[Finding], rows: Rows, zero: float) -> 
             for edge in (left, right):
                 if lo <= edge <= hi:
                     ax.plot([edge, edge], [y - 0.13, y + 0.13], color="black", lw=1.3, zorder=7)
+            if right > hi:  # it goes on beyond what was recorded
+                ax.plot([hi], [y], marker=">", ms=7, color="black", zorder=7, ls="none", clip_on=False)
             ends += [left, min(right, hi)]
             text = f"allowed {allowed[0]:.3g}–{allowed[1]:.3g} s"
         if measured is not None:
             used.add("measured")
             ax.plot(
-                [start + measured.value], [y + 0.02], marker="^", ms=8.5, mfc="white", mec="black", mew=1.4,
+                [start + measured.value], [y + BESIDE], marker="^", ms=8.5, mfc="white", mec="black", mew=1.4,
                 zorder=9, ls="none", clip_on=False,
             )  # fmt: skip
             ends.append(start + measured.value)
@@ -251,7 +268,7 @@ def brackets(ax: Axes, findings: Sequence[Finding], rows: Rows, zero: float) -> 
             used.add("predicted")
             diamond = min(max(start + finding.prediction, lo), hi)
             ax.plot(
-                [diamond], [y + 0.02], marker="D", ms=6.5, mfc=style.PURPLE, mec="black",
+                [diamond], [y - BESIDE], marker="D", ms=6.5, mfc=style.PURPLE, mec="black",
                 mew=0.8, zorder=8, ls="none", clip_on=False,
             )  # fmt: skip
         short = text.partition(",")[0]

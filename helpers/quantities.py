@@ -53,6 +53,10 @@ class Quantity:
     also: tuple[str, ...] = ()
 
 
+#: Seconds without a question after which a count of failed requests says nothing.
+BLIND = 2.0
+
+
 def user_lane(case: Case) -> Lane:
     """Return the lane that stands for the users of the service that is hit."""
     return USER_LANE[case.service]
@@ -129,12 +133,23 @@ def returned(case: Case) -> Answer:
 
 def todos_detected(case: Case) -> Answer:
     """Time from the injection until Consul names no todo: all deep checks have failed."""
-    nodes = sorted({lane.target for lane in case.all_of("consul_catalog") if lane.check == "todo"})
+    nodes = _todos(case)
     return _taken_out(case, nodes) if nodes else Missing("no probe recorded the todos")
+
+
+def _todos(case: Case) -> list[str]:
+    return sorted({lane.target for lane in case.all_of("consul_catalog") if lane.check == "todo"})
 
 
 def _of(case: Case, lane: Lane) -> pd.DataFrame:
     return lane.of(case.samples)
+
+
+def _unasked(case: Case, rows: pd.DataFrame, until: float) -> float:
+    """Return the longest time from the injection to `until` in which nobody was asked, in seconds."""
+    sent = rows["sent"][rows["state"] != "unknown"].to_numpy(dtype=float)
+    sent = np.sort(sent[(sent >= case.begin) & (sent <= until)])
+    return float(np.diff(np.concatenate([[case.begin], sent, [until]])).max())
 
 
 def outage(case: Case) -> Answer:
@@ -147,7 +162,8 @@ def outage(case: Case) -> Answer:
     found = [each for each in found if each.end is None or each.end.hi >= case.begin]
     if not found:
         watched = case.end - case.begin
-        return Measured(0.0, tick(rows), len(rows), case.begin, case.begin, watched)
+        resolution = max(tick(rows), _unasked(case, rows, case.end))  # what nobody asked about may be one
+        return Measured(0.0, resolution, len(rows), case.begin, case.begin, watched)
     if found[-1].end is None:
         since = max(case.begin, found[-1].start.hi)
         return Missing("the outage had not ended", case.end - since)
@@ -168,7 +184,8 @@ def window(case: Case) -> Answer:
     bad = np.flatnonzero((rows["state"] != "up").to_numpy())
     if not len(bad):
         watched = case.last_broken - case.begin
-        return Measured(0.0, tick(rows), len(rows), case.begin, case.begin, watched)
+        resolution = max(tick(rows), _unasked(case, rows, case.last_broken))
+        return Measured(0.0, resolution, len(rows), case.begin, case.begin, watched)
     t = rows["sent"].to_numpy(dtype=float)
     if bad[-1] + 1 >= len(t):
         return Missing("requests still failed", float(t[-1]) - case.begin)
@@ -187,12 +204,14 @@ def restored(case: Case) -> Answer:
     return end.since(case.begin) if end else Missing("the outage had not ended", case.end - case.begin)
 
 
-def failures(case: Case, lane: Lane) -> Answer:
-    """Number of failed requests between injection and heal; a request that was not sent is none."""
+def failures(case: Case, lane: Lane, until: float) -> Answer:
+    """Number of failed requests from the injection to `until`; a request that was not sent is none."""
     rows = asked(_of(case, lane))
-    rows = rows[rows["sent"] <= case.last_broken]
+    rows = rows[rows["sent"] <= until]
     if rows.empty:
         return Missing(f"no probe recorded {lane.source} {lane.target}")
+    if (blind := _unasked(case, _of(case, lane), until)) > BLIND:
+        return Missing(f"nobody was asked for {blind:.2g} s")
     return Measured(float((rows["state"] != "up").sum()), 0.0, len(rows))
 
 
@@ -235,9 +254,10 @@ def _first_failure(case: Case, lane: Lane) -> Answer:
     if rows.empty:
         return Missing(f"no probe recorded {lane.source} {lane.target}")
     found = outages(lane.of(case.records.samples[case.records.samples["sent"] <= case.end]))
-    later = [each for each in found if each.start.hi >= case.begin]
+    later = [each for each in found if case.begin <= each.start.hi <= case.last_broken]
     if not later:
-        return Missing("no request failed", case.last_broken - case.begin)
+        watched = looked_at(case.lane(lane), case.begin, case.last_broken)
+        return Missing("no request failed", watched)
     return later[0].start.since(case.begin)
 
 
@@ -255,13 +275,23 @@ def _good_again(case: Case, lane: Lane) -> Answer:
     return end.since(case.heal) if end else Missing("the outage had not ended", case.end - case.heal)
 
 
+def _taken_out_lane(case: Case, nodes: list[str]) -> Lane | None:
+    """The lane in which `_taken_out` was seen: of the last node, the service's check or the node's gossip."""
+    seen = []
+    for node in nodes:
+        moments = [
+            (moment.hi, lane)
+            for lane in _catalog_lanes(case, node)
+            if (moment := first(case.lane(lane), is_out, case.begin))
+        ]
+        seen += [min(moments, key=lambda pair: pair[0])] if moments else []
+    if seen:
+        return max(seen, key=lambda pair: pair[0])[1]
+    return next((lane for node in nodes for lane in _catalog_lanes(case, node)), None)
+
+
 def _catalog_lane(case: Case) -> Lane | None:
-    """The lane in which `detected` was seen: the service's check, or the node's gossip."""
-    lanes = _catalog_lanes(case, case.nodes[-1])
-    moments = [(moment.hi, lane) for lane in lanes if (moment := first(case.lane(lane), is_out, case.begin))]
-    if moments:
-        return min(moments, key=lambda pair: pair[0])[1]
-    return lanes[0] if lanes else None
+    return _taken_out_lane(case, case.nodes)
 
 
 def _leader_lane(case: Case, after: float) -> Lane | None:
@@ -287,7 +317,7 @@ def _secret(case: Case) -> Lane:  # noqa: ARG001
 
 
 def _todo_catalog_lane(case: Case) -> Lane | None:
-    return next(iter(case.catalog("todo0", "todo")), None)
+    return _taken_out_lane(case, _todos(case))
 
 
 def _dns_lane(case: Case) -> Lane | None:
@@ -296,16 +326,19 @@ def _dns_lane(case: Case) -> Lane | None:
 
 def lost(case: Case) -> Answer:
     """Requests that users of the service lose between injection and heal."""
-    return failures(case, user_lane(case))
+    return failures(case, user_lane(case), case.last_broken)
 
 
 def todo_lost(case: Case) -> Answer:
-    """Requests that users of todo lose, whatever was hit."""
-    return failures(case, TODO)
+    """Requests that users of todo lose, whatever was hit, to the end of the case.
+
+    What todo stands on may be missed for as long after the heal as before: Vault and Consul come back slowly.
+    """
+    return failures(case, TODO, case.end)
 
 
 def todo_fails(case: Case) -> Answer:
-    """Time from the injection to the first failure of todo."""
+    """Time from the injection to the first failure of todo before the heal."""
     return _first_failure(case, TODO)
 
 

@@ -101,7 +101,8 @@ def spec_for(
     """
     nodes = [*topology.regular(), *(topology[name] for name in spares or [])]
     for name in (*vantages, client):
-        topology[name]
+        if topology[name] not in nodes:
+            raise LabError(f"{name} is a spare node that is not recorded; add spares=[{name!r}].")
     wanted = list(rows.SOURCES) if sources is None else sources
     if unknown := [source for source in wanted if source not in RATES]:
         raise LabError(f"There is no source {unknown[0]!r}; the sources are {', '.join(rows.SOURCES)}.")
@@ -320,7 +321,8 @@ class Recorder:
             "late_p99": round(late[int(len(late) * 0.99)], 4) if late else None,
             "late_max": round(late[-1], 4) if late else None,
         }
-        self._note()
+        with contextlib.suppress(OSError):
+            self._note()
 
     async def _sweep(self, asked: list[Probe]) -> None:
         """Remove the todos that failed operations left; one short try, then they stay."""

@@ -5,12 +5,18 @@ They lie in `notebooks/runs/`, one small folder each, and every figure of one sa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from helpers import records
 from helpers.errors import LabError
 from helpers.showing import Showing
 from helpers.topology import REPOSITORY
+
+if TYPE_CHECKING:
+    import pandas
 
 FOLDER = REPOSITORY / "notebooks" / "runs"
 #: Bytes of one stored run: what a repository and its readers bear for every experiment.
@@ -20,14 +26,25 @@ LIMIT = 200_000
 class Recorded(Showing):
     """A stored run: it has `records`, `figure`, `table`, `verdict` and `compare`, as your own run has."""
 
+    def table(self) -> pandas.DataFrame:
+        """Return what was allowed and measured; each fault's name says that it was recorded."""
+        found = super().table()
+        return found.assign(fault=found["fault"] + " (recorded)")
 
-def load(name: str) -> Recorded:
-    """Return the reference run of that name, such as `05-kill`; `LabError` when there is none."""
+
+def load(name: str, predict: Mapping[str, float] | None = None) -> Recorded:
+    """Return the reference run of that name, such as `05-kill`; `LabError` when there is none.
+
+    `predict` takes the place of what was predicted when it was recorded, as in `lab.record`.
+    """
     folder = FOLDER / name
     if not folder.is_dir():
         known = ", ".join(sorted(path.name for path in FOLDER.glob("*") if path.is_dir())) or "none"
         raise LabError(f"There is no recorded run {name!r}; there are {known}.")
-    return Recorded(records.read(folder))
+    found = records.read(folder)
+    return Recorded(
+        found if predict is None else replace(found, info={**found.info, "prediction": dict(predict)})
+    )
 
 
 def save(run: Showing, name: str) -> Path:

@@ -157,6 +157,7 @@ class Ticker:
         now = self._outlet.clock()
         while self._due(self._seq + 1) <= now:
             due = self._due(self._seq)
+            self.lateness.append(now - due)  # at least: it was not asked at all
             self._unasked(Tick(self._seq, due, self.probe.choose()), "missed", due)
             self._seq += 1
         chosen = self.probe.choose()

@@ -114,9 +114,9 @@ _ERROR = {
     "timeout": ("no answer",),
     "reset": ("cut off",),
     "nxdomain": ("no such name", "none"),
-    "servfail": ("no answer",),
-    "http_5xx": ("no answer",),
-    "http_4xx": ("no answer",),
+    "servfail": ("discovery fails", "fails"),
+    "http_5xx": ("error 5xx", "5xx"),
+    "http_4xx": ("error 4xx", "4xx"),
     "overrun": ("no answer",),
     "other": ("no answer",),
 }
@@ -125,7 +125,8 @@ _ERROR = {
 def words(lane: Lane, state: str, raw: str) -> tuple[str, ...]:
     """Return what a span says, the longest text first; a figure takes the first that fits."""
     if state == "unknown":
-        return ("unknown: not asked", "unknown") if raw == "not asked" else ("unknown: no answer", "unknown")
+        why = {"not asked": "not asked", "servfail": "SERVFAIL"}.get(raw, "no answer")
+        return (f"unknown: {why}", "unknown")
     if lane.source == "vault":
         return _VAULT.get(raw) or _ERROR.get(raw) or (raw,)
     if lane.source.startswith("consul_") and lane.source != "consul_leader":

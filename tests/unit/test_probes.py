@@ -575,7 +575,7 @@ def test_a_silent_agent_makes_its_catalog_unknown_and_is_asked_again(
 
 
 def test_a_frozen_agent_is_unknown_after_the_hold(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "HOLD", 0.2)
+    monkeypatch.setattr("helpers.probes.catalog.HOLD", 0.2)
     written, _, view = listened([(200, 7, UP)], until=3)
     todo = [(s.state, s.error) for s in written if s.check == "todo"]
     assert todo[:2] == [("up", "none"), ("unknown", "timeout")]
