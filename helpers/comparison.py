@@ -43,11 +43,13 @@ def compare(a: Records, b: Records) -> Figure:
     if not all(hits):
         raise LabError("A run without a fault cannot be compared; inject one.")
     judged = [findings(records, among=hit) for records, hit in zip((a, b), hits, strict=True)]
-    wanted = [_wanted(hit[0], found) for hit, found in zip(hits, judged, strict=True)]
-    for this, (records, hit, found) in enumerate(zip((a, b), hits, judged, strict=True)):
-        theirs = [_counterpart(lane, hits[1 - this][0], hit[0]) for lane in wanted[1 - this]]
+    above, below = hits[0][0], hits[1][0]
+    later = [_counterpart(lane, below, above) for lane in _wanted(below, judged[1])]
+    wanted = _once(_wanted(above, judged[0]) + later)
+    both = (wanted, [_counterpart(lane, above, below) for lane in wanted])  # in the same order
+    for records, hit, found, ours in zip((a, b), hits, judged, both, strict=True):
         known = lanes(records.samples)
-        chosen = [each for lane in _once(wanted[this] + theirs) if (each := _heard(lane, known))]
+        chosen = [each for lane in _once(ours) if (each := _heard(lane, known))]
         parts.append((records, hit, found, panels.plan_rows(chosen, found)))
         label = recorded(records)
         heads.append(textwrap.wrap(headline(records, found) + (f" [{label}]" if label else ""), 88))
@@ -55,13 +57,13 @@ def compare(a: Records, b: Records) -> Figure:
         begins.append(first - hit[0].begin)
         ends.append(panels.end(found, first, last) - hit[0].begin)
     heights = [part[3].height * ROW for part in parts]
-    above = [0.24 * len(lines) + 0.52 for lines in heads]
-    total = sum(heights) + sum(above) + 0.95
+    rooms = [0.24 * len(lines) + 0.52 for lines in heads]
+    total = sum(heights) + sum(rooms) + 0.95
     fig = Figure(figsize=(WIDTH, total), dpi=DPI)
     y = total
     looks: list[Look] = []
     marks: set[str] = set()
-    for (records, hit, found, rows), lines, height, room in zip(parts, heads, heights, above, strict=True):
+    for (records, hit, found, rows), lines, height, room in zip(parts, heads, heights, rooms, strict=True):
         for number, line in enumerate(lines):
             place = 1 - (total - y + 0.17 + 0.24 * number) / total
             fig.text(0.012, place, line, size=11.5, weight="bold", va="center")
@@ -91,8 +93,11 @@ def _wanted(case: Case, found: Sequence[Finding]) -> list[Lane]:
     """Return the lanes that tell a run's story: its users, its victims themselves, its brackets."""
     wanted = [USER_LANE["todo"], USER_LANE[case.service]]
     wanted += [each.lane for each in found if each.lane is not None and panels.drawn(each)]
-    said = [k for k in lanes(case.records.samples) if style.group(k) == 2 and k.target in case.nodes]
-    return wanted + [lane for lane in said if lane.source in ("todo", "vault") and lane.check != "creds"]
+    for lane in lanes(case.records.samples):
+        victim = lane.target in case.nodes and style.group(lane) == 2 and lane.source in ("todo", "vault")
+        if victim or (case.service == "consul" and lane.source == "vault"):  # whose storage Consul is
+            wanted.append(lane)
+    return wanted
 
 
 def _counterpart(lane: Lane, theirs: Case, mine: Case) -> Lane:

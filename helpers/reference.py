@@ -24,7 +24,7 @@ LIMIT = 200_000
 
 
 class Recorded(Showing):
-    """A stored run: it has `records`, `figure`, `table`, `verdict` and `compare`, as your own run has."""
+    """A stored run: it has `records`, `figure`, `table`, `verdict`, `compare`, `summary`, as your own has."""
 
     def table(self) -> pandas.DataFrame:
         """Return what was allowed and measured; each fault's name says that it was recorded."""

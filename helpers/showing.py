@@ -44,6 +44,18 @@ class Showing:
 
         return verdict.verdict(self._complete())
 
+    def summary(self) -> pandas.DataFrame:
+        """Return the numbers that describe what users saw of the run's first fault, each with its resolution.
+
+        Raises `LabError` for a run in which nothing was injected.
+        """
+        from helpers import cases, metrics
+
+        found = cases.cases(self._complete())
+        if not found:
+            raise LabError("A run without a fault has nothing to sum up; inject one.")
+        return metrics.summary(found[0]).set_index("metric").round(3)
+
     def compare(self, other: Showing) -> None:
         """Show this run below another one, on one axis of seconds since the injection."""
         from helpers import comparison, figures

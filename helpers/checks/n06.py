@@ -9,7 +9,7 @@ from helpers.exercises import exercise
 from helpers.quantities import new_leader
 from helpers.showing import Showing
 
-LIMIT = 35.0  # seconds from the kill to the new leader
+LIMIT = 36.0  # seconds from the kill to the new leader
 FLOOR = 10.0  # seconds: Consul refuses a session with a shorter TTL
 
 
@@ -18,8 +18,8 @@ FLOOR = 10.0  # seconds: Consul refuses a session with a shorter TTL
     "shorten it",
     hint="Vault's Consul storage has one setting for the session: lab.changed('vault', session_ttl=…). "
     "Consul refuses values under 10 s. Kill vault.leader inside, and observe until vault.leader.",
-    right="2 × 10 − 5 + 15 = 30 s is the floor, 35 s the worst. The price: a leader that freezes for 20 s "
-    "instead of 30 surely loses its lock.",
+    right="2 × 10 − 5 + 15 = 30 s is the floor, 35 s the worst, and 0.8 s to take over. The price: a leader "
+    "that freezes for 20 s instead of 30 surely loses its lock.",
     wrong=[
         32.0,
         {"session_ttl": 10},
@@ -30,7 +30,7 @@ FLOOR = 10.0  # seconds: Consul refuses a session with a shorter TTL
     lab=True,
 )
 def shorten_it(answer: object) -> str | None:
-    """A run in which the leader was killed and another one led within 35 s, by another session TTL."""
+    """A run in which the leader was killed and another one led within 36 s, by another session TTL."""
     if not isinstance(answer, Showing) or answer.records is None:
         return NO_RUN
     hit = cases(answer.records)

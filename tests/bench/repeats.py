@@ -2,7 +2,8 @@
 
     python tests/bench/repeats.py [SHORT] [LONG]     runs of each short and each 40-second fault (10, 3)
 
-Prints a row per fault and time: allowed, how many runs, how many inside, least, median, greatest. Each
+Prints a row per fault and time: allowed, how many runs, how many inside, least, median, greatest; and draws
+them on the allowed intervals into out/repeats.png. Each
 injection waits a random part of a check's interval, so that the check's phase is drawn and not chosen, and
 the faults take turns, so that a busy quarter of an hour is not one fault's alone. After a Ctrl-C it prints
 what it has. The lab is that of LAB_HOME, and is healthy again at the end.
@@ -17,8 +18,12 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from pathlib import Path
 
-from helpers import Lab
+from matplotlib.figure import Figure
+
+from helpers import Lab, comparison, figures
+from helpers.quantities import QUANTITIES
 from helpers.verdict import findings
 
 SHORT = [
@@ -47,11 +52,12 @@ LONG = [
     ("stop", "consul", 20.0),
 ]
 Row = tuple[str, str]
+Judged = tuple[tuple[float, float], float | None]
+Runs = dict[Row, list[Judged]]
+OUT = Path("out")
 
 
-def once(
-    lab: Lab, fault: str, target: str, seconds: float
-) -> dict[Row, tuple[tuple[float, float], float | None]]:
+def once(lab: Lab, fault: str, target: str, seconds: float) -> dict[Row, Judged]:
     """Do one run and return, for each judged time, what was allowed in it and what was measured."""
     with lab.record(f"{target}: {fault}") as run:
         run.steady(4)
@@ -69,6 +75,22 @@ def once(
     }
 
 
+def picture(measured: Runs) -> Figure:
+    """Return all times of each fault on its allowed interval; counts are no times."""
+    counts = {each.words for each in QUANTITIES.values() if each.counts}
+    times, allowed = {}, {}
+    for (name, words), runs in measured.items():
+        if words not in counts:
+            times[f"{name}: {words}"] = [value for _, value in runs if value is not None]
+            allowed[f"{name}: {words}"] = widest(runs)
+    return comparison.repeats(times, allowed)
+
+
+def widest(runs: list[Judged]) -> tuple[float, float]:
+    """Return from the earliest to the latest that was allowed in any of the runs."""
+    return min(lo for (lo, _), _ in runs), max(hi for (_, hi), _ in runs)
+
+
 def main() -> int:
     """Run everything; return 1 when a number lies outside of its interval."""
     if not all(word.isdigit() and int(word) for word in sys.argv[1:]):
@@ -77,7 +99,7 @@ def main() -> int:
     counts = [int(word) for word in sys.argv[1:]] or [10, 3]
     short, long = counts[0], counts[-1]
     lab = Lab.at("deployed")
-    measured: dict[Row, list[tuple[tuple[float, float], float | None]]] = defaultdict(list)
+    measured: Runs = defaultdict(list)
     plan = [(*fault, short) for fault in SHORT] + [(*fault, long) for fault in LONG]
     turns = [each[:3] for turn in range(max(short, long)) for each in plan if turn < each[3]]
     with contextlib.suppress(KeyboardInterrupt):
@@ -97,8 +119,11 @@ def main() -> int:
         spread = (
             f"{min(numbers):6.2f} {statistics.median(numbers):6.2f} {max(numbers):6.2f}" if numbers else "–"
         )
-        lo, hi = min(lo for (lo, _), _ in runs), max(hi for (_, hi), _ in runs)
+        lo, hi = widest(runs)
         print(f"{name:34} {time_:30} {f'{lo:.3g}–{hi:.3g}':>12} {len(runs):3} {inside:3} {spread}")
+    OUT.mkdir(exist_ok=True)
+    (OUT / "repeats.png").write_bytes(figures.png(picture(measured)))
+    print(f"\nThe picture: {OUT / 'repeats.png'}")
     return 1 if outside else 0
 
 
