@@ -241,6 +241,7 @@ def test_every_bound_can_fail_and_says_why(fault: str, hit: str) -> None:
         (["todo0:agent", "todo0:todo"], "vault0", "todo"),
         (["vault0:vault"], "vault0", "vault.leader"),
         (["vault1"], "vault0", "vault.standby"),
+        (["vault1"], None, "vault"),  # nobody leads, or nobody knows
         (["vault0:agent"], "vault0", "vault.leader:agent"),
         (["vault0", "vault1"], "vault0", "vaults"),
         (["mysql:mariadb"], None, "mysql"),
@@ -284,3 +285,16 @@ def test_a_restart_of_the_database_is_an_outage_of_a_start_and_at_most_a_check()
 @pytest.mark.parametrize("hit", ["todos", "vault.leader", "vaults"])
 def test_maintenance_of_all_that_serve_is_not_promised_to_lose_nothing(hit: str) -> None:
     assert "lost" not in for_fault(Config(), "maintenance", hit)
+
+
+@pytest.mark.parametrize("fault", ["power_off", "partition", "unplug", "suspend"])
+def test_a_node_that_is_back_before_gossip_must_have_told_promises_no_leader(fault: str) -> None:
+    early, late = (for_fault(Config(), fault, "vault.leader", lasts) for lasts in (3.0, 30.0))
+    assert "leader" not in early
+    assert "outage" not in early
+    assert 20.5 in late["leader"]
+
+
+def test_a_pause_of_two_sessions_is_a_crash() -> None:
+    for lasts in (30, 33, 35, 37):
+        assert 41.0 in for_fault(Config(), "pause", "vault.leader", lasts)["leader"]

@@ -125,3 +125,21 @@ def test_a_delay_is_the_kernel_s_to_give(monkeypatch: pytest.MonkeyPatch, netem:
     assert (faults.lacking(driver, "slow") is None) is netem
     assert faults.lacking(driver, "partition") is None
     assert faults.lacking(object.__new__(VagrantDriver), "slow") == "delay"
+
+
+def test_what_does_not_run_cannot_be_broken() -> None:
+    driver = Told("network", "delay")
+    driver.state = lambda _target: "stopped"  # type: ignore[method-assign]
+    with pytest.raises(LabError, match="todo0:todo does not run, so there is nothing to break"):
+        faults.plan(lab(driver), "kill", "todo0")
+
+
+def test_a_node_leaves_once() -> None:
+    everything = list(TOPOLOGY.programs())
+    plan = FAULTS["leave"].plan(TOPOLOGY, "all", everything)
+    assert len(plan.targets) == len({target.node for target in everything})
+
+
+@pytest.mark.parametrize("fault", ["pause", "suspend", "partition", "unplug"])
+def test_silence_has_a_drawing_of_its_own(fault: str) -> None:
+    assert FAULTS[fault].plan(TOPOLOGY, "todo0", target("todo0")).drawing["hatch"]

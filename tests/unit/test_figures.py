@@ -6,12 +6,13 @@ import io
 import time
 
 import made_up
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from helpers import style
+from helpers import panels, reference, style
 from helpers.anatomy import anatomy
 from helpers.comparison import compare, repeats
 from helpers.errors import LabError
@@ -179,3 +180,31 @@ def test_eighty_seconds_of_twenty_probes_are_drawn_quickly() -> None:
     figure(records)
     # processor time: other work on the machine must not fail this
     assert time.process_time() - begun < 2.0
+
+
+def test_two_runs_show_the_same_lanes_of_their_own_victims() -> None:
+    drawn = compare(made_up.leader_killed(), made_up.leader_killed(failover=38.0))
+    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in drawn.axes]
+    above, below = (each for each in names if "a secret is written" in each)
+    assert above == below
+    assert {"vault0 itself", "vault1 itself", "Consul on vault0"} <= set(above)
+
+
+def test_a_recorded_table_says_so() -> None:
+    found = reference.load("05-kill").table()
+    assert found["fault"].str.endswith(" (recorded)").all()
+    told = reference.load("05-kill", predict={"detected": 9}).table().set_index("time")
+    assert told.loc["Consul takes it out", "your prediction"] == "9 s"
+
+
+def test_neighbours_that_say_the_same_are_one() -> None:
+    lane = Lane("todo", "host", "todo", "rw")
+    table = pd.DataFrame(
+        [("down", "timeout", 0, 1, 2, 3), ("down", "overrun", 2, 3, 4, 5), ("up", "204", 4, 5, 6, 7)],
+        columns=["state", "raw", "t0_lo", "t0_hi", "t1_lo", "t1_hi"],
+    )
+    merged = panels._alike(lane, table)
+    assert [(words[0], times) for _, words, times in merged] == [
+        ("no answer", (0, 1, 4, 5)),
+        ("ok", (4, 5, 6, 7)),
+    ]

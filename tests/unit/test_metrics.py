@@ -220,3 +220,27 @@ def test_a_node_is_named_again_when_the_last_of_its_lanes_is_up() -> None:
     assert isinstance(measured, Measured)
     assert ups["todo"] < ups["serfHealth"], "this recording shows both"
     assert measured.value == pytest.approx(ups["serfHealth"], abs=0.2)
+
+
+def test_a_victim_s_own_agent_is_not_believed_about_it() -> None:
+    records = made_up.todo_killed(detected=3.2)
+    samples = records.samples.copy()
+    own = samples[samples["source"].eq("consul_catalog") & samples["vantage"].eq("mysql")].copy()
+    own["vantage"] = "todo0"
+    own.loc[own["target"].eq("todo0"), ["raw", "state"]] = ["passing", "up"]
+    both = pd.concat([own, samples], ignore_index=True)  # it told first
+    (case,) = cases(Records(records.info, both, records.events))
+    assert undetected(case, "todo0") == pytest.approx(3.2, abs=0.1)
+
+
+def test_todos_are_lost_to_the_end_of_the_case() -> None:
+    records = made_up.server_stopped()
+    samples = records.samples
+    (case,) = cases(records)
+    late = USER_LANE["todo"].of(samples)
+    late = late[late["sent"].between(case.heal + 1, case.heal + 3)]
+    samples.loc[late.index, ["raw", "error", "state"]] = ["", "refused", "down"]
+    (case,) = cases(records)
+    answer = QUANTITIES["todo_lost"].measure(case)
+    assert isinstance(answer, Measured)
+    assert answer.value == len(late) > 10

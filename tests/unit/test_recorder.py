@@ -13,6 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -62,7 +63,11 @@ class Fake:
 
 
 def ticked(
-    probe: Fake, period: float, seconds: float, also: Awaitable[None] | None = None
+    probe: Fake,
+    period: float,
+    seconds: float,
+    also: Awaitable[None] | None = None,
+    keep: list[Ticker] | None = None,
 ) -> list[rows.Sample]:
     """Tick a probe for some seconds; return its samples by number.
 
@@ -73,6 +78,8 @@ def ticked(
     async def run() -> None:
         begin = time.monotonic()
         ticker = Ticker(probe, period, 0.02, Outlet(lambda: time.monotonic() - begin, written.append))
+        if keep is not None:
+            keep.append(ticker)
         ticker.start()
         if also is not None:
             await also
@@ -317,3 +324,21 @@ def test_lines_that_found_no_room_are_written_later(tmp_path: Path, monkeypatch:
     kept.append([2])
     kept.close()
     assert rows.whole_lines(tmp_path / "lines") == [[1], [2]]
+
+
+def test_a_stall_is_in_the_lateness() -> None:
+    async def block() -> None:
+        await asyncio.sleep(0.1)
+        time.sleep(0.3)
+
+    ticker: list[Ticker] = []
+    samples = ticked(Fake(lambda c, n: (0.0, "204 @todo0", "none")), 0.02, 0.5, block(), ticker)
+    assert max(ticker[0].lateness) >= 0.25, "the ticks that were missed are the latest of all"
+    assert len(ticker[0].lateness) == len(samples)
+
+
+@pytest.mark.parametrize("option", [{"client": "todo2"}, {"vantages": ["todo2"]}])
+def test_a_spare_that_is_not_recorded_cannot_be_asked(option: dict[str, Any], tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=r"todo2 is a spare node .* add spares=\['todo2'\]"):
+        recorder.spec_for(topology.load(), tmp_path, **option)
+    recorder.spec_for(topology.load(), tmp_path, spares=["todo2"], **option)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import made_up
 import pytest
@@ -169,3 +170,37 @@ def test_a_missed_tick_is_neither_silence_nor_a_new_leader() -> None:
     leader = next(each.answer for each in findings(records) if each.quantity.name == "leader")
     assert isinstance(leader, Measured)
     assert leader.value == pytest.approx(40.1, abs=0.3)
+
+
+@pytest.mark.parametrize(
+    ("story", "lane", "name"),
+    [
+        (made_up.leader_killed, ("secret", "vault"), "outage"),
+        (made_up.todo_killed, ("todo", "todo"), "window"),
+        (made_up.agent_lost, ("todo", "todo"), "lost"),
+        (made_up.server_stopped, ("secret", "vault"), "writes_fail"),
+    ],
+)
+def test_where_nobody_was_asked_nothing_is_proved(
+    story: Callable[[], Records], lane: tuple[str, str], name: str
+) -> None:
+    records = story()
+    samples = records.samples
+    begin = float(records.events.query("phase == 'inject'")["t_begin"].iloc[0])
+    slept = samples["source"].eq(lane[0]) & samples["target"].eq(lane[1]) & (samples["sent"] > begin)
+    samples.loc[slept, ["raw", "error", "state"]] = ["missed", "other", "unknown"]
+    for bound in ((0.0, 0.5), (0.0, 5.5), (37.5, 45.8)):
+        (found,) = (each for each in findings(records, {name: bound}, {}) if each.quantity.name == name)
+        assert found.verdict is not None
+        assert found.verdict.word == UNKNOWN, (bound, found.verdict.reason)
+
+
+def test_a_first_failure_after_the_heal_is_not_the_fault_s() -> None:
+    records = made_up.todo_killed(detected=0.5, heal=8.0, length=25)
+    samples = records.samples
+    users = samples["source"].eq("todo") & samples["target"].eq("todo")
+    samples.loc[users, ["raw", "error", "state"]] = ["204 @todo1", "none", "up"]
+    late = users & samples["sent"].between(17, 18)
+    samples.loc[late, ["raw", "error", "state"]] = ["", "refused", "down"]
+    (found,) = findings(records, {"todo_fails": (1.0, 20.0)}, {})
+    assert isinstance(found.answer, Missing)
