@@ -27,6 +27,7 @@ from helpers import doctor as doctor_module
 from helpers import faults
 from helpers.errors import LabError
 from helpers.faults import FAULTS
+from helpers.home import Home
 from helpers.lab import Lab
 from helpers.status import Status
 
@@ -265,6 +266,10 @@ def down(
     purge: Annotated[bool, typer.Option("--purge", help="Remove the lab's folder too.")] = False,
 ) -> None:
     """End every process of the lab; its data stays unless purged."""
+    home = Home.locate()
+    if purge and home.exists and home.settings.get("driver") is None:
+        home.purge()  # of a lab that found no driver it could use: nothing was made
+        return
     Lab.open(typer.echo).down(purge)
 
 

@@ -124,7 +124,8 @@ class Run(Showing):
         Raises `LabError` when there is no such fault or target, or the driver cannot do it.
         """
         plan = faults.plan(self.lab, fault, target)
-        hit = bounds.subject([str(one) for one in plan.targets], self._leader())
+        # Gossip goes round a cut between some: nothing is promised then, as when everything is hit.
+        hit = "all" if plan.peers else bounds.subject([str(one) for one in plan.targets], self._leader())
         allowed = bounds.for_fault(self._config, fault, hit)
         # Kept before the effect: whatever happens in it, the heal knows what to undo.
         begun = self.now

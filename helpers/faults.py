@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import consul
@@ -30,7 +30,8 @@ class Plan:
     """What a fault is about to do: to which programs, and how a figure names it.
 
     `role` is the target as the reader wrote it (`vault.leader`), `label` the text of a figure's bar,
-    `drawing` how the bar looks if it is not plain (`helpers.style.Drawing`).
+    `drawing` how the bar looks if it is not plain (`helpers.style.Drawing`), `peers` from which other nodes
+    the victims are cut off; empty: from every one.
     """
 
     fault: str
@@ -38,6 +39,7 @@ class Plan:
     targets: tuple[Target, ...]
     label: str
     drawing: dict[str, str] = field(default_factory=dict)
+    peers: tuple[str, ...] = ()
 
     @property
     def nodes(self) -> list[str]:
@@ -71,6 +73,8 @@ def register(kind: type[Fault]) -> type[Fault]:
     return kind
 
 
+#: The faults that lie between a node and others, all or some of them.
+BETWEEN = ("partition", "deaf", "lossy")
 # What a capability of a driver is to a reader, and what to do where it is missing.
 NEEDS = {
     "network": (
@@ -87,18 +91,32 @@ NEEDS = {
 def plan(lab: Lab, fault: str, role: str) -> Plan:
     """Resolve a target as it is now and plan a fault on it.
 
-    Raises `LabError` for an unknown fault, an unknown target, one that does not run, or a driver that cannot
-    do it.
+    A `role` such as `todo0/mysql` or `vault.leader/consul,mysql` names after the slash from whom a network
+    fault separates it. Raises `LabError` for an unknown fault, an unknown target, one that does not run, or a
+    driver that cannot do it.
     """
     if (missing := lacking(lab.driver, fault)) is not None:
         needed, instead = NEEDS[missing]
         raise LabError(
             f"{fault} needs {needed}, which the {lab.driver.name} driver does not give; use {instead}."
         )
+    role, _, others = role.partition("/")
     made = FAULTS[fault].plan(lab.topology, role, lab.resolve(role))
+    if others:
+        made = _between(lab, made, others)
     if all(lab.driver.state(target) == "stopped" for target in made.targets):
         raise LabError(f"{made.targets[0]} does not run, so there is nothing to break; start it first.")
     return made
+
+
+def _between(lab: Lab, made: Plan, others: str) -> Plan:
+    """Narrow a plan to some peers; `LabError` for a fault that has none, or a peer that is hit itself."""
+    if made.fault not in BETWEEN:
+        raise LabError(f"{made.fault} knows no peers; {', '.join(BETWEEN)} do: `todo0/mysql`.")
+    peers = tuple(dict.fromkeys(target.node for one in others.split(",") for target in lab.resolve(one)))
+    if hit := [node for node in peers if node in made.nodes]:
+        raise LabError(f"{hit[0]} cannot be cut off from itself; name other nodes after the slash.")
+    return replace(made, peers=peers, label=f"{made.label}, from {' and '.join(peers)}")
 
 
 def lacking(driver: Driver, fault: str) -> str | None:
@@ -363,6 +381,14 @@ class Maintenance(_OnPrograms):
                 agent.service.maintenance(service, "true" if enable else "false", reason="experiment")
 
 
+def _peers(lab: Lab, plan: Plan, node: str) -> list[str]:
+    """Return from whom a node is cut: those named, or everybody outside; of everything, everybody else."""
+    if plan.peers:
+        return list(plan.peers)
+    inside = {node} if plan.role == "all" else set(plan.nodes)
+    return [other for other in lab.topology.nodes if other not in inside]
+
+
 class _OnNetwork(_OnPrograms):
     """A fault of a node's network; needs a driver whose nodes have one each."""
 
@@ -385,8 +411,24 @@ class Partition(_OnNetwork):
     def inject(self, lab: Lab, plan: Plan) -> None:
         """Drop everything between each node and its peers."""
         for node in plan.nodes:
-            peers = [other for other in lab.topology.nodes if other not in plan.nodes]
-            lab.driver.cut(node, peers)
+            lab.driver.cut(node, _peers(lab, plan, node))
+
+
+@register
+class Deaf(_OnNetwork):
+    """A partition in one direction: nothing that its peers send reaches the node, what it sends arrives.
+
+    Questions arrive and are answered, and answers to its own questions are lost: a new TCP connection
+    begins neither way, because the handshake needs both.
+    """
+
+    name = "deaf"
+    words = "hears nothing"
+
+    def inject(self, lab: Lab, plan: Plan) -> None:
+        """Drop what each node is sent by its peers."""
+        for node in plan.nodes:
+            lab.driver.cut(node, _peers(lab, plan, node), deaf=True)
 
 
 @register
@@ -415,7 +457,7 @@ class Lossy(_OnNetwork):
     def inject(self, lab: Lab, plan: Plan) -> None:
         """Drop 30 of 100 packets each way: half of all questions and answers need a second try."""
         for node in plan.nodes:
-            lab.driver.cut(node, [other for other in lab.topology.nodes if other != node], percent=30)
+            lab.driver.cut(node, _peers(lab, plan, node), percent=30)
 
 
 @register

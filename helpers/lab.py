@@ -66,8 +66,10 @@ class Lab:
         home.create()
         settings = home.settings
         wanted = os.environ.get("LAB_DRIVER") or None
-        if "driver" not in settings:
-            name = wanted or "local"
+        chosen = wanted or "local"
+        # A driver that refused to start has made nothing: another one may be tried at once.
+        if "driver" not in settings or (settings.get("state") is None and chosen != settings["driver"]):
+            name = chosen
             if name not in DRIVERS:
                 raise LabError(f"LAB_DRIVER is {name!r}; the drivers are {', '.join(DRIVERS)}.")
             home.remember(driver=name, network=_network(name, home))
@@ -229,6 +231,7 @@ class Lab:
         self.need("nodes")
         with self.step("Vault initialized, keys kept"):
             done = vault_steps.initialize(self, shares, threshold)
+        states.at_least(self, "initialized")
         if not done and (shares or threshold):
             raise LabError(
                 "Vault is initialized already, and its shares cannot be changed by this; "
@@ -242,6 +245,8 @@ class Lab:
         self.need_driver()
         with self.step("Vault unsealed"):
             vault_steps.unseal(self, *nodes)
+        if not nodes:
+            states.at_least(self, "unsealed")
 
     def configure(self) -> None:
         """Make Vault's policies, log-ins and database roles."""
@@ -249,6 +254,7 @@ class Lab:
         for node in self.topology.of("mysql"):
             nodes.register_database(self, node)  # it is not, when the machines came by `vagrant up` alone
         vault_steps.configure(self)
+        states.at_least(self, "configured")
 
     def deploy(self, *nodes: str, extra: dict[str, str] | None = None) -> None:
         """Deploy todo to the named nodes, or migrate the schema and deploy to all regular ones.
@@ -262,6 +268,8 @@ class Lab:
         names = list(nodes) or [node.name for node in self.topology.of("todo")]
         with self.step(f"{' and '.join(names)} passing in Consul"):
             deploy.deliver(self, names, extra)
+        if not nodes:
+            states.at_least(self, "deployed")
 
     def start(self, target: str) -> None:
         """Start a program; a todo gets a new secret id with it, a Vault stays sealed."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
-from helpers import nodes
+from helpers import nodes, states
 from helpers.drivers.vagrant import VagrantDriver
 from helpers.errors import LabError
 from helpers.lab import Lab
@@ -25,7 +25,7 @@ def main() -> int:
             nodes.prepare(lab)
             lab.driver.prepare(lab.say)
             lab.driver.supervise(lab.say)
-        lab.home.remember(state="nodes")
+        states.at_least(lab, "nodes")
     except LabError as error:
         print(error, file=sys.stderr)
         return 1

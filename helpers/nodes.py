@@ -41,6 +41,8 @@ def start(lab: Lab) -> None:
         with ThreadPoolExecutor() as pool:
             database = pool.submit(_initialize_database, lab)
             lab.driver.up(lab.say)
+            for node in lab.topology.nodes:
+                lab.driver.mend(node)  # a machine keeps what cut it off when only the supervisor was gone
             _start_agents(lab)
             database.result()
     with ThreadPoolExecutor() as pool:
@@ -110,7 +112,7 @@ def _configure_database(lab: Lab, node: Node, folder: Path) -> None:
             init_file=init_file,
             kind=program.flavour,
             share=_share(program.path),
-            as_root=os.geteuid() == 0,  # the server refuses root unless told
+            as_root=os.geteuid() == 0 or lab.driver.as_root,  # the server refuses root unless told
         ),
     )
 

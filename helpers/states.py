@@ -74,10 +74,11 @@ def reach(lab: Lab, state: str) -> None:
     """
     check(state)
     if state == "down":
-        if lab.driver.alive:
-            with lab.step("all processes ended"):
-                lab.driver.down(lab.say)
+        with lab.step("all processes ended"):
+            lab.driver.down(lab.say)  # without a living supervisor, too: strays may run, a network may stand
         return
+    if lab.driver.alive:
+        mend(lab)  # a notebook that was killed may have left a node cut off
     now = current(lab)
     recording.end_orphaned(lab)
     if now == state and lab.home.settings.get("state") == state:
@@ -95,16 +96,27 @@ def reach(lab: Lab, state: str) -> None:
         climb(lab, state)
 
 
+def mend(lab: Lab) -> None:
+    """Mend every node's network; nothing happens to one that is whole."""
+    for node in lab.topology.nodes:
+        lab.driver.mend(node)
+
+
 def climb(lab: Lab, state: str) -> None:
     """Climb to a state, repairing each rung on the way; once more when Vault's leader is lost meanwhile.
 
     A Consul server that was started again may cost the leader its lock seconds after it was found well.
     """
+    before = lab.home.settings.get("state")
     lab.home.remember(state=state)
     try:
         _climb(lab, state)
     except LEADER_LOST:
         _climb(lab, state)
+    except LabError:
+        if before is None and not lab.driver.alive:
+            lab.home.remember(state=None)  # a driver that refused to start has made no lab
+        raise
 
 
 def _climb(lab: Lab, state: str) -> None:
@@ -114,14 +126,20 @@ def _climb(lab: Lab, state: str) -> None:
             return
 
 
+def at_least(lab: Lab, state: str) -> None:
+    """Note that a state is wanted which was reached by a verb of its own; a higher one stays noted."""
+    noted = lab.home.settings.get("state") or STATES[0]
+    if STATES.index(noted) < STATES.index(state):
+        lab.home.remember(state=state)
+
+
 def heal(lab: Lab) -> None:
     """Bring the lab back to the state that was wanted last; raises `LabError` when there is none."""
     wanted = lab.home.settings.get("state")
     if wanted is None:
         raise LabError("There is no lab to heal here; `lab up` makes one.")
     if lab.driver.alive:
-        for node in lab.topology.nodes:
-            lab.driver.mend(node)
+        mend(lab)
         for spare in (node for node in lab.topology.nodes.values() if node.spare):
             for program in spare.programs:  # no state of the lab asks for a spare, so none wakes it
                 if lab.driver.state(target := Target(spare.name, program)) == "paused":

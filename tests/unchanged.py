@@ -7,8 +7,9 @@ import sys
 
 import requests
 
-from helpers import Lab
+from helpers import Lab, faults
 from helpers.experiment import Run
+from helpers.faults import FAULTS
 from helpers.topology import REPOSITORY
 from helpers.waiting import until
 
@@ -26,11 +27,16 @@ def experiment(lab: Lab, fault: str, target: str, seconds: float) -> Run:
 def cut_from_mysql(lab: Lab, todo: str) -> None:
     """Cut a todo off from its database alone: this machine reaches it, and it says what it lacks."""
     url = f"http://{lab.topology[todo].address}:{lab.topology.ports['todo']}/todo"
-    lab.driver.cut(todo, ["mysql"])
+    plan = faults.plan(lab, "partition", f"{todo}/mysql")
+    assert plan.peers == ("mysql",)
+    FAULTS["partition"].inject(lab, plan)
     try:
         assert requests.get(url, timeout=5).status_code == 503, "without MySQL it says so"
+        consul = lab.topology.server.name
+        alive = {member["Name"]: member["Status"] for member in lab.consul(consul).agent.members()}
+        assert alive[todo] == 1, "nobody else is cut off from it"
     finally:
-        lab.driver.mend(todo)
+        FAULTS["partition"].heal(lab, plan)
     until(lambda: requests.get(url, timeout=5).status_code == 200, f"{todo} after the mending", 15)
 
 

@@ -24,6 +24,10 @@ class Driver(Protocol):
     capabilities: frozenset[str]
 
     @property
+    def as_root(self) -> bool:
+        """Whether the nodes' programs run as root, whoever runs the lab."""
+
+    @property
     def sees_processes(self) -> bool:
         """Whether the nodes' processes are processes of this machine, so that the recorder can watch them."""
 
@@ -61,8 +65,11 @@ class Driver(Protocol):
     def suspend(self, node: str) -> None:
         """Freeze a machine with all that runs on it; `mend` and `start` wake it (capability `power`)."""
 
-    def cut(self, node: str, peers: list[str], percent: int = 100) -> None:
-        """Drop what passes between a node and its peers, or `percent` of it (capability `network`)."""
+    def cut(self, node: str, peers: list[str], percent: int = 100, deaf: bool = False) -> None:
+        """Drop what passes between a node and its peers, or `percent` of it (capability `network`).
+
+        `deaf` drops only what arrives.
+        """
 
     def unplug(self, node: str) -> None:
         """Take a node's link down (capability `network`)."""

@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from helpers import cache
+from helpers.drivers import providers
 from helpers.errors import LabError
 from helpers.topology import REPOSITORY
 
@@ -66,9 +66,13 @@ def folder() -> Path:
         uv = str(own) if own.exists() else shutil.which("uv") or "uv"
         command = [uv, "pip", "install", "--quiet", "--target", str(unfinished), "--python-version", VERSION]
         command += ["--only-binary=:all:", "--no-deps", "--require-hashes", "-r", str(file)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        done = providers.run(*command, timeout=600)
         if done.returncode:
             reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise LabError(f"The packages for todo's machines could not be installed: {reason}.")
-        unfinished.rename(place)
+        try:
+            unfinished.rename(place)
+        except OSError:
+            if not place.exists():  # another command has installed them meanwhile
+                raise
     return place

@@ -52,6 +52,7 @@ class LocalDriver:
     name = "local"
     capabilities: frozenset[str] = frozenset()
     sees_processes: bool = True
+    as_root: bool = False
 
     def __init__(self, home: Home, topology: Topology) -> None:
         self.home = home
@@ -289,7 +290,7 @@ class LocalDriver:
 
     # ---- the network: one for all nodes, so nothing can be cut ------------------------------
 
-    def cut(self, node: str, peers: list[str], percent: int = 100) -> None:
+    def cut(self, node: str, peers: list[str], percent: int = 100, deaf: bool = False) -> None:
         """Refuse: loopback addresses share one network."""
         raise LabError("The local driver cannot cut a node off; LAB_DRIVER=netns can (Linux, root).")
 

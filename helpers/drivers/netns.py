@@ -14,9 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.drivers import Say, rules
+from helpers.drivers import Say, providers, rules, strays
 from helpers.drivers.local import LocalDriver
 from helpers.errors import LabError
+from helpers.home import Home
 from helpers.topology import Target
 
 BRIDGE = "lab0"
@@ -26,7 +27,7 @@ METRIC = "9999"  # of the blackhole route: behind the bridge's own
 
 
 def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = providers.run(*command, timeout=20)
     if check and done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise LabError(f"`{' '.join(command)}` failed: {reason}.")
@@ -41,10 +42,7 @@ def _inside(node: str, *command: str, check: bool = True) -> subprocess.Complete
 def can_delay() -> bool:
     """Say whether this kernel has netem, by trying it in a namespace that ends with the trial."""
     trial = ("unshare", "--net", "tc", "qdisc", "add", "dev", "lo", "root", "netem", "delay", "1ms")
-    try:
-        return _run(*trial, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
+    return _run(*trial, check=False).returncode == 0
 
 
 class NetnsDriver(LocalDriver):
@@ -59,25 +57,39 @@ class NetnsDriver(LocalDriver):
 
     def up(self, say: Say) -> None:
         """Build bridge and namespaces, clear what a crash left of them, then start supervisord."""
-        if self.alive:
-            return
         self._refuse_unfit_machine()
+        if self.alive:
+            if self._whole():
+                return
+            say("the lab's network is damaged; making it anew")
+            super().down(say)
         self.clear_strays(say)
         if self._remains():
-            self._refuse_inhabited()
+            self._refuse_another(say)
             say("found the network of a lab that was not taken down; removing it")
             self._remove_network()
+        self._refuse_taken_addresses()
         try:
             self._build_network()
-        except LabError:
+        except BaseException:  # a Ctrl-C too: half a network serves nobody
             self._remove_network()
             raise
         super().up(say)
 
     def down(self, say: Say) -> None:
-        """End the programs, then remove namespaces, bridge and route, and nothing else."""
+        """End the programs, then remove namespaces, bridge and route of this lab, and nobody else's."""
         super().down(say)
-        self._remove_network()
+        owner = self._owner()
+        if owner == str(self.home.path) or (owner is None and self._inhabitant() is None):
+            self._remove_network()
+
+    @staticmethod
+    def _owner() -> str | None:
+        """Return the folder of the lab that made the bridge; empty for somebody else's, None without one."""
+        try:
+            return Path(f"/sys/class/net/{BRIDGE}/ifalias").read_text().strip()
+        except OSError:
+            return None
 
     @staticmethod
     def _refuse_unfit_machine() -> None:
@@ -96,15 +108,21 @@ class NetnsDriver(LocalDriver):
                 "run `sysctl net.bridge.bridge-nf-call-iptables=0` and try again."
             )
 
-    def _build_network(self) -> None:
-        network = self.topology.network
-        taken = _run("ip", "-o", "route", "show", "root", f"{network}.0/24").stdout.strip()
+    def _refuse_taken_addresses(self) -> None:
+        place = f"{self.topology.network}.0/24"
+        inside = _run("ip", "-o", "route", "show", "root", place).stdout.splitlines()
+        around = _run("ip", "-o", "route", "show", "match", place).stdout.splitlines()
+        taken = inside + [line for line in around if not line.startswith(("default", "0.0.0.0/"))]
         if taken:
             raise LabError(
-                f"The addresses {network}.0/24 are in use here ({taken}); end what uses them first."
+                f"The addresses {place} are in use here ({taken[0].strip()}); end what uses them first."
             )
+
+    def _build_network(self) -> None:
+        network = self.topology.network
         _run("ip", "route", "add", "blackhole", f"{network}.0/24", "metric", METRIC)
         _run("ip", "link", "add", BRIDGE, "type", "bridge")
+        _run("ip", "link", "set", BRIDGE, "alias", str(self.home.path))  # whose it is
         _run("ip", "addr", "add", f"{network}.1/24", "dev", BRIDGE)
         _run("ip", "link", "set", BRIDGE, "up")
         for node in self.topology.nodes.values():
@@ -116,22 +134,47 @@ class NetnsDriver(LocalDriver):
             _run("ip", "-n", space, "addr", "add", f"{node.address}/24", "dev", "eth0")
             _run("ip", "-n", space, "link", "set", "eth0", "up")
 
-    def _remains(self) -> bool:
-        return Path(f"/sys/class/net/{BRIDGE}").exists() or any(
-            Path(f"/run/netns/{PREFIX}{node}").exists() for node in self.topology.nodes
-        )
+    def _spaces(self) -> list[bool]:
+        return [Path(f"/run/netns/{PREFIX}{node}").exists() for node in self.topology.nodes]
 
-    def _refuse_inhabited(self) -> None:
-        """Leave another lab's network alone: one with processes in it is in use."""
+    def _whole(self) -> bool:
+        return self._owner() == str(self.home.path) and all(self._spaces())
+
+    def _remains(self) -> bool:
+        route = ("ip", "-o", "route", "show", "type", "blackhole", f"{self.topology.network}.0/24")
+        left = f"metric {METRIC}" in _run(*route, check=False).stdout
+        return left or self._owner() is not None or any(self._spaces())
+
+    def _inhabitant(self) -> str | None:
+        """Return a process that runs in one of the namespaces, None when nobody lives there."""
         for node in self.topology.nodes:
             pids = _run("ip", "netns", "pids", f"{PREFIX}{node}", check=False).stdout.split()
             if pids:
+                return f"process {pids[0]} on {node}"
+        return None
+
+    def _refuse_another(self, say: Say) -> None:
+        """Leave another lab's network alone; of one whose folder is gone, end what still runs.
+
+        Raises `LabError` for a network that is in use, or that no lab made.
+        """
+        place, owner = f"{self.topology.network}.0/24", self._owner()
+        if owner == "":
+            raise LabError(f"There is a bridge {BRIDGE} here that no lab made; rename or remove it first.")
+        if owner not in (None, str(self.home.path)):
+            if Home(Path(owner)).exists:
                 raise LabError(
-                    f"{self.topology.network}.0/24 is in use by another lab (process {pids[0]} on {node}); "
-                    "take that one down first: one lab of this driver runs at a time."
+                    f"{place} is in use by the lab in {owner}; run `LAB_HOME={owner} lab down` first: "
+                    "one lab of this driver runs at a time."
                 )
+            say("found the programs of a lab whose folder is gone; ending them")
+            strays.end(strays.find(Path(owner)))
+        if (who := self._inhabitant()) is not None:
+            raise LabError(f"{place} is in use by another lab ({who}); take that one down first.")
 
     def _remove_network(self) -> None:
+        if shutil.which("ip") is None:
+            return  # so nothing was made either
         for node in self.topology.nodes:
             _run("ip", "link", "del", f"v-{node}", check=False)
             _run("ip", "netns", "del", f"{PREFIX}{node}", check=False)
@@ -151,9 +194,9 @@ class NetnsDriver(LocalDriver):
 
     # ---- the network --------------------------------------------------------------------
 
-    def cut(self, node: str, peers: list[str], percent: int = 100) -> None:
-        """Drop what passes between a node and its peers, or a part of it, by a table in its namespace."""
-        _inside(node, "nft", rules.drop([self.topology[peer].address for peer in peers], percent))
+    def cut(self, node: str, peers: list[str], percent: int = 100, deaf: bool = False) -> None:
+        """Drop what passes between a node and some peers, or a part of it, by a table in its namespace."""
+        _inside(node, "nft", rules.drop([self.topology[peer].address for peer in peers], percent, deaf))
 
     def unplug(self, node: str) -> None:
         """Take the node's end of the cable down."""

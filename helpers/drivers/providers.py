@@ -6,6 +6,7 @@ Vagrant keeps it: `.vagrant/machines/NODE/PROVIDER/id`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -19,7 +20,14 @@ from helpers.errors import LabError
 def run(*command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
     """Run a command whose failure the caller looks at; one that is not installed fails with code 127."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+            env=os.environ | {"LC_ALL": "C"},
+        )
     except FileNotFoundError:
         return subprocess.CompletedProcess(command, 127, "", f"{command[0]} is not installed")
     except subprocess.TimeoutExpired:
@@ -201,7 +209,8 @@ class Docker(Provider):
         folder = cache.root() / "vagrant"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         file = folder / "key"
-        if not file.exists():
+        if not (file.exists() and file.with_suffix(".pub").exists()):
+            file.unlink(missing_ok=True)  # of a run that was ended between the two
             done = run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(file))
             if done.returncode:
                 raise LabError(f"No key for the lab's machines could be made: {_said(done)}.")
@@ -220,7 +229,9 @@ class Libvirt(Provider):
 
     def _is(self, node: str, state: str) -> bool:
         found = self.id(node)
-        return found is not None and self._virsh("domstate", found) == state
+        with contextlib.suppress(LabError):  # a domain that somebody removed behind Vagrant's back
+            return found is not None and self._virsh("domstate", found) == state
+        return False
 
     def running(self, node: str) -> bool:
         """Say whether the domain runs."""
@@ -254,7 +265,9 @@ class VirtualBox(Provider):
         found = self.id(node)
         if found is None:
             return False
-        return f'VMState="{state}"' in self._ask("VBoxManage", "showvminfo", found, "--machinereadable")
+        with contextlib.suppress(LabError):  # a machine that somebody removed behind Vagrant's back
+            return f'VMState="{state}"' in self._ask("VBoxManage", "showvminfo", found, "--machinereadable")
+        return False
 
     def running(self, node: str) -> bool:
         """Say whether the machine runs."""

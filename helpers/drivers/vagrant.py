@@ -56,8 +56,9 @@ class VagrantDriver(LocalDriver):
 
     def __init__(self, home: Home, topology: Topology) -> None:
         super().__init__(home, topology)
-        wanted = os.environ.get("VAGRANT_DEFAULT_PROVIDER") or self._shared().get("provider")
-        self._wanted = wanted
+        # Whatever the environment says now: machines belong to the provider that made them.
+        made = next((file.parent.name for file in FILES.glob("machines/*/*/id")), None)
+        self._wanted = made or os.environ.get("VAGRANT_DEFAULT_PROVIDER") or self._shared().get("provider")
         self._remote = Remote(home.runtime, lambda node: self.provider.ssh(node))
         self._chosen: Provider | None = None
 
@@ -67,6 +68,11 @@ class VagrantDriver(LocalDriver):
         if self._chosen is None:
             self._chosen = choose(FILES, self._wanted)
         return self._chosen
+
+    @property
+    def as_root(self) -> bool:  # type: ignore[override]
+        """Whether units run as root: on virtual machines, which share no users with this one."""
+        return not isinstance(self.provider, Docker)
 
     @property
     def sees_processes(self) -> bool:  # type: ignore[override]
@@ -156,6 +162,12 @@ class VagrantDriver(LocalDriver):
         if FILES.exists() and not self._owner().exists:
             say("found the machines of a lab whose folder is gone; removing them")
             self._destroy()
+        half = [node for node in self.provider.made() if not self._booted(node)]
+        if half and self._owner().path == self.home.path:
+            say(
+                f"found machines whose boot was cut off ({', '.join(half)}); removing all"
+            )  # Vagrant leaves them so
+            self._destroy()
         self.prepare(say)
         if all(self.provider.exists(node) for node in regular):
             for node in regular:
@@ -166,6 +178,11 @@ class VagrantDriver(LocalDriver):
             if not isinstance(self.provider, Docker):
                 vagrant_command.write_ssh_config(FILES)
         super().up(say)
+
+    def _booted(self, node: str) -> bool:
+        """Say whether `vagrant up` has come to its end for this very machine (lab/Vagrantfile notes it)."""
+        file = FILES / f"booted-{node}"
+        return file.exists() and file.read_text().strip() == self.provider.id(node)
 
     def supervise(self, say: Say) -> None:
         """Start the recorder's supervisor alone, for machines that `vagrant up` boots by itself."""
@@ -364,9 +381,9 @@ class VagrantDriver(LocalDriver):
 
     # ---- the network --------------------------------------------------------------------
 
-    def cut(self, node: str, peers: list[str], percent: int = 100) -> None:
-        """Drop what passes between a node and its peers, or a part of it, by a table of our own there."""
-        self._rule(node, rules.drop([self.topology[peer].address for peer in peers], percent))
+    def cut(self, node: str, peers: list[str], percent: int = 100, deaf: bool = False) -> None:
+        """Drop what passes between a node and some peers, or a part of it, by a table of our own there."""
+        self._rule(node, rules.drop([self.topology[peer].address for peer in peers], percent, deaf))
 
     def unplug(self, node: str) -> None:
         """Drop everything of the lab's network, this machine's requests too; SSH comes another way."""

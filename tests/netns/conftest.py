@@ -29,9 +29,12 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     before = network()
     home: Path = tmp_path_factory.mktemp("netns") / "lab"
     os.environ.update(LAB_HOME=str(home), LAB_DRIVER="netns")
-    lab = Lab.at("deployed")
-    yield lab
-    lab.down(purge=True)
+    lab = Lab.open()
+    try:
+        lab.reach("deployed")
+        yield lab
+    finally:
+        lab.down(purge=True)
     assert network() == before, "the lab left something of its network behind"
     assert not home.exists()
 

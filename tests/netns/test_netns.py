@@ -4,15 +4,20 @@ same notebooks as everywhere."""
 from __future__ import annotations
 
 import os
+import re
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
 
-from helpers import Lab, LabError
+from helpers import Lab, LabError, faults
 from helpers.drivers.netns import NetnsDriver
+from helpers.faults import FAULTS
 from helpers.waiting import until
 from helpers.writers import PATIENCE, Writers
 from tests import unchanged
@@ -59,6 +64,58 @@ def test_no_acknowledged_write_is_lost_when_the_leader_is_cut_off(lab: Lab, atte
 
 def test_a_cut_node_is_reached_by_the_host_and_not_by_its_peers(lab: Lab) -> None:
     unchanged.cut_from_mysql(lab, "todo0")
+
+
+_EAR = """
+import socket, sys
+ear = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ear.bind((sys.argv[1], 9999))
+ear.settimeout(2)
+print("ready", flush=True)
+try:
+    print(ear.recv(9).decode())
+except TimeoutError:
+    print("nothing")
+"""
+_MOUTH = "import socket, sys; socket.socket(type=socket.SOCK_DGRAM).sendto(b'word', (sys.argv[1], 9999))"
+
+
+def heard(lab: Lab, source: str, ear: str) -> str:
+    """Return what arrives of a datagram from one node at another, whose kernel answers nothing."""
+    address = lab.topology[ear].address
+    inside = ["ip", "netns", "exec"]
+    command = [*inside, f"lab-{ear}", sys.executable, "-c", _EAR, address]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as listening:
+        assert listening.stdout is not None
+        assert listening.stdout.readline() == "ready\n"
+        subprocess.run([*inside, f"lab-{source}", sys.executable, "-c", _MOUTH, address], check=True)
+        return listening.stdout.readline().strip()
+
+
+def test_one_direction_is_dropped_and_the_other_is_not(lab: Lab) -> None:
+    plan = faults.plan(lab, "deaf", "todo0/mysql")
+    FAULTS["deaf"].inject(lab, plan)
+    try:
+        assert heard(lab, "todo0", "mysql") == "word", "what it sends arrives"
+        assert heard(lab, "mysql", "todo0") == "nothing", "what it is sent does not"
+        assert heard(lab, "todo1", "todo0") == "word", "from others it does"
+    finally:
+        FAULTS["deaf"].heal(lab, plan)
+    assert heard(lab, "mysql", "todo0") == "word"
+
+
+def test_what_a_killed_notebook_cut_off_is_mended_by_the_next(lab: Lab) -> None:
+    FAULTS["partition"].inject(lab, faults.plan(lab, "partition", "todo0"))
+    time.sleep(1)
+    assert Lab.at("deployed", lambda _line: None).state == "deployed"
+    assert heard(lab, "mysql", "todo0") == "word"
+
+
+def test_a_damaged_network_is_made_anew(lab: Lab) -> None:
+    subprocess.run(["ip", "link", "del", "lab0"], check=True)
+    said: list[str] = []
+    assert Lab.at("deployed", said.append).state == "deployed"
+    assert any("network is damaged" in line for line in said)
 
 
 def took(lab: Lab, fault: str, seconds: float) -> tuple[pd.Series[float], pd.Series[float]]:
@@ -108,9 +165,35 @@ def test_a_crash_of_everything_leaves_nothing_that_the_next_command_cannot_remov
 
 def test_addresses_in_use_are_named(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: object) -> None:
     monkeypatch.setenv("LAB_HOME", f"{tmp_path}/other")
-    with pytest.raises(LabError, match="in use"):
+    with pytest.raises(LabError, match=f"in use by the lab in {re.escape(str(lab.home.path))}"):
         Lab.at("nodes")
+    Lab.open().down(purge=True)
     monkeypatch.undo()
+    assert lab.state == "deployed", "the other one's end is not this one's"
+    assert heard(lab, "mysql", "todo0") == "word"
+
+
+def test_a_bridge_of_somebody_else_is_left_alone(lab: Lab) -> None:
+    lab.down()
+    subprocess.run(["ip", "link", "add", "lab0", "type", "bridge"], check=True)
+    try:
+        with pytest.raises(LabError, match="bridge lab0 here that no lab made"):
+            Lab.at("nodes")
+        Lab.open().down()
+        assert Path("/sys/class/net/lab0").exists()
+    finally:
+        subprocess.run(["ip", "link", "del", "lab0"], check=True)
+
+
+@pytest.mark.parametrize("route", ["172.20.20.128/25", "172.20.0.0/16"])
+def test_a_route_of_somebody_else_is_named(lab: Lab, route: str) -> None:
+    lab.down()
+    subprocess.run(["ip", "route", "add", "unreachable", route], check=True)
+    try:
+        with pytest.raises(LabError, match=f"172.20.20.0/24 are in use here .*{route}"):
+            Lab.at("nodes")
+    finally:
+        subprocess.run(["ip", "route", "del", "unreachable", route], check=True)
 
 
 @pytest.mark.parametrize("notebook", ["05-break-todo", "06-break-vault"])

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from helpers import faults
-from helpers.drivers import netns
+from helpers.drivers import netns, rules
 from helpers.drivers.local import LocalDriver
 from helpers.drivers.vagrant import VagrantDriver
 from helpers.errors import LabError
@@ -31,7 +31,7 @@ class Told:
         self.calls: list[tuple[Any, ...]] = []
 
     def __getattr__(self, verb: str) -> Any:
-        return lambda *words: self.calls.append((verb, *words))
+        return lambda *words, **_: self.calls.append((verb, *words))
 
     def state(self, _target: Target) -> str:
         return "running"
@@ -143,3 +143,40 @@ def test_a_node_leaves_once() -> None:
 @pytest.mark.parametrize("fault", ["pause", "suspend", "partition", "unplug"])
 def test_silence_has_a_drawing_of_its_own(fault: str) -> None:
     assert FAULTS[fault].plan(TOPOLOGY, "todo0", target("todo0")).drawing["hatch"]
+
+
+def test_a_partition_from_some_names_them() -> None:
+    driver = Told("network")
+    plan = faults.plan(lab(driver), "partition", "todo0/mysql,consul")
+    assert (plan.peers, plan.label) == (("mysql", "consul"), "todo0: cut off, from mysql and consul")
+    FAULTS["partition"].inject(lab(driver), plan)
+    assert driver.calls == [("cut", "todo0", ["mysql", "consul"])]
+
+
+@pytest.mark.parametrize(
+    ("fault", "role", "sentence"),
+    [
+        ("unplug", "todo0/mysql", "unplug knows no peers; partition, deaf, lossy do"),
+        ("partition", "todo0/todo0", "todo0 cannot be cut off from itself"),
+    ],
+)
+def test_peers_that_cannot_be(fault: str, role: str, sentence: str) -> None:
+    with pytest.raises(LabError, match=sentence):
+        faults.plan(lab(Told("network")), fault, role)
+
+
+def test_a_partition_of_everything_cuts_each_from_all_others() -> None:
+    driver = Told("network")
+    everything = [TOPOLOGY.target(name) for name in ("todo0", "mysql")]
+    FAULTS["partition"].inject(lab(driver), FAULTS["partition"].plan(TOPOLOGY, "all", everything))
+    assert [(call[1], set(TOPOLOGY.nodes) - set(call[2])) for call in driver.calls] == [
+        ("todo0", {"todo0"}),
+        ("mysql", {"mysql"}),
+    ]
+
+
+def test_the_deaf_one_s_table_has_one_direction() -> None:
+    both, deaf = rules.drop(["172.20.20.13"]), rules.drop(["172.20.20.13"], deaf=True)
+    assert "oif != lo ip daddr @cut drop" in both
+    assert "oif" not in deaf.replace("hook output", "")
+    assert "iif != lo ip saddr @cut drop" in deaf

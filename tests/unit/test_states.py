@@ -23,15 +23,20 @@ class Notes:
         self.said: list[str] = []
         self.say = self.said.append
         self.driver = SimpleNamespace(
-            alive=at != "down", down=self._down, clear=self._down, stop=lambda _: self.did.append("stop todo")
+            alive=at != "down",
+            down=self._down,
+            clear=self._down,
+            stop=lambda _: self.did.append("stop todo"),
+            mend=lambda node: self.mended.append(node),
         )
+        self.mended: list[str] = []
         settings = {} if wanted is None else {"state": wanted}
         self.home = SimpleNamespace(
             settings=settings,
             remember=lambda **more: settings.update(more),
             forget_data=lambda: self.did.append("forget"),
         )
-        self.topology = SimpleNamespace(of=lambda *_, **__: [])
+        self.topology = SimpleNamespace(of=lambda *_, **__: [], nodes={"todo0": None})
 
     def _down(self, _: Any) -> None:
         self.did.append("down")
@@ -102,7 +107,35 @@ def test_a_descent_forgets_the_data_and_climbs_anew(above: str, state: str) -> N
 
 def test_down_keeps_the_data() -> None:
     assert reach(Notes("deployed"), "down") == ["down"]
-    assert reach(Notes("down"), "down") == []
+    assert reach(Notes("down"), "down") == ["down"], "a supervisor that died leaves strays and a network"
+
+
+def test_what_a_killed_notebook_cut_off_is_mended_by_the_next() -> None:
+    lab = Notes("deployed", "deployed")
+    reach(lab, "deployed")
+    assert lab.mended == ["todo0"]
+
+
+def test_a_verb_of_its_own_is_remembered_and_never_lowers() -> None:
+    lab = Notes("nodes", "nodes")
+    states.at_least(lab, "unsealed")  # type: ignore[arg-type]
+    states.at_least(lab, "initialized")  # type: ignore[arg-type]
+    assert lab.home.settings["state"] == "unsealed"
+    fresh = Notes("nodes")
+    states.at_least(fresh, "nodes")  # type: ignore[arg-type]
+    assert fresh.home.settings["state"] == "nodes"
+
+
+def test_a_start_that_was_refused_has_made_no_lab(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(_lab: Any) -> None:
+        raise LabError("The netns driver needs Linux and root.")
+
+    monkeypatch.setattr(states, "_RUNGS", [("nodes", refuses)])
+    lab = Notes("down")
+    with pytest.raises(LabError, match="needs Linux and root"):
+        reach(lab, "nodes")
+    with pytest.raises(LabError, match="no lab to heal here"):
+        states.heal(lab)  # type: ignore[arg-type]
 
 
 def test_what_was_wanted_is_remembered_for_heal() -> None:
