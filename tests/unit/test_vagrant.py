@@ -10,10 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from helpers import cli
 from helpers.drivers import guest, guest_python, providers, vagrant, vagrant_command
 from helpers.errors import LabError
 from helpers.home import Home
+from helpers.lab import Lab
 from helpers.topology import LAB_DATA, REPOSITORY, Target, load
 
 
@@ -237,3 +240,32 @@ def test_the_shell_scripts_parse(script: str) -> None:
 def test_the_vagrantfile_parses() -> None:
     done = subprocess.run(["ruby", "-c", LAB_DATA / "Vagrantfile"], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_lab_that_found_no_provider_is_purged(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "lab"
+    monkeypatch.setenv("LAB_HOME", str(home))
+    monkeypatch.setenv("LAB_DRIVER", "vagrant")
+    monkeypatch.delenv("VAGRANT_DEFAULT_PROVIDER", raising=False)
+    with pytest.raises(LabError, match="nothing to run machines with"):
+        Lab.open()
+    assert home.exists()
+    assert CliRunner().invoke(cli.app, ["down", "--purge"]).exit_code == 0
+    assert not home.exists()
+
+
+def test_machines_keep_the_provider_that_made_them(
+    driver: vagrant.VagrantDriver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "libvirt")
+    file = vagrant.FILES / "machines" / "todo0" / "docker" / "id"
+    file.parent.mkdir(parents=True)
+    file.write_text("1234")
+    again = vagrant.VagrantDriver(driver.home, driver.topology)
+    assert again.provider.name == "docker"
+    assert again.provider.made() == ["todo0"]
+    assert not again._booted("todo0"), "a boot that was cut off has no mark"
+    (vagrant.FILES / "booted-todo0").write_text("1234\n")
+    assert again._booted("todo0")
