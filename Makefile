@@ -29,10 +29,12 @@ test-fast: setup  ## set up, then the tests that need no lab: about a minute
 	$(OURS) -m pytest tests/unit
 
 test-netns: setup  ## set up, then the tests of the netns driver (Linux, root): about 18 minutes
+	@[ "$$(id -u)" = 0 ] || { echo "make test-netns needs root: its machines have networks of their own."; exit 1; }
 	@LAB_DRIVER=netns .venv/bin/lab doctor --fix
 	$(OURS) -m pytest tests/netns
 
 test-vagrant: setup  ## set up, then the tests of the vagrant driver (containers, root): about 20 minutes
+	@[ "$$(id -u)" = 0 ] || { echo "make test-vagrant needs root: its machines have networks of their own."; exit 1; }
 	@LAB_DRIVER=vagrant VAGRANT_DEFAULT_PROVIDER=docker .venv/bin/lab doctor --fix
 	@LAB_DRIVER=netns .venv/bin/lab doctor --fix  # `ip` and `nft`, which show that nothing was left
 	$(OURS) -m pytest tests/vagrant
