@@ -30,8 +30,8 @@ _SYSTEM_TABLES = (
 )
 
 
-#: Seconds in which agents join. A new one needs one or two; one whose cable is back is asked by nobody and may
-#: need 36.7 (`helpers.clocks.serf_reunited`).
+#: Seconds in which agents join. A new one needs one or two; one whose cable is back is asked by nobody and
+#: may need 36.7 (`helpers.clocks.serf_reunited`).
 REUNION = 45.0
 
 
