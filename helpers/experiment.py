@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from helpers import bounds, faults, recording, rows
+from helpers import bounds, faults, recording, rows, standby
 from helpers.deploy import passing_instances
 from helpers.errors import LabError
 from helpers.faults import FAULTS, Plan
@@ -48,6 +48,7 @@ class Run(Showing):
         self._info: dict[str, Any] = {}
         self._config = bounds.Config.from_topology(lab.topology.raw)
         self._injected: list[tuple[Plan, str, float]] = []
+        self._shook = False  # whether a node's health was hit, and with it the sessions that hang on it
 
     # ---- the frame ----------------------------------------------------------------------
 
@@ -87,6 +88,8 @@ class Run(Showing):
             self.records = records.finish(self.folder)
             if early := recording.ended_early(self.lab, self.folder):
                 self.lab.say(early)
+        if self._shook and kind is None:
+            standby.make_ready(self.lab)  # the next experiment's failover counts on it
 
     def _describe(self) -> dict[str, Any]:
         topology = self.lab.topology
@@ -127,6 +130,7 @@ class Run(Showing):
         # Gossip goes round a cut between some: nothing is promised then, as when everything is hit.
         hit = "all" if plan.peers else bounds.subject([str(one) for one in plan.targets], self._leader())
         allowed = bounds.for_fault(self._config, fault, hit)
+        self._shook |= FAULTS[fault].needs is not None or any(one.program == "agent" for one in plan.targets)
         # Kept before the effect: whatever happens in it, the heal knows what to undo.
         begun = self.now
         self._injected.append((plan, hit, begun))

@@ -12,7 +12,7 @@ import consul
 import hvac
 import requests
 
-from helpers import changes, deploy, faults, nodes, recording, vault_steps
+from helpers import changes, deploy, faults, nodes, recording, standby, vault_steps
 from helpers.errors import LabError, RoleVacantError
 from helpers.topology import Node, Target
 
@@ -146,6 +146,8 @@ def heal(lab: Lab) -> None:
                     lab.driver.signal(target, "CONT")
         faults.clear_maintenance(lab)
     reach(lab, wanted)
+    if STATES.index(wanted) >= STATES.index("unsealed"):
+        standby.make_ready(lab)
 
 
 def _descend(lab: Lab, now: str, state: str) -> None:

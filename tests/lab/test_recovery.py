@@ -14,7 +14,7 @@ import psutil
 import pytest
 from lab_command import Other, Result, begin, finish, sentence, states, tree
 
-from helpers import networks
+from helpers import networks, standby
 from helpers.drivers import strays
 from helpers.lab import Lab
 from helpers.states import STATES
@@ -281,3 +281,16 @@ def test_a_lease_that_somebody_left_changed_is_put_back(lab: Lab) -> None:
     assert lab.state != "deployed"
     lab.reach("deployed")
     assert vault.read(path)["data"]["default_ttl"] == database["lease"]
+
+
+def test_a_standby_whose_session_died_is_started_again(lab: Lab) -> None:
+    """It would find that out only when it is to take over, and pause for 10 s then."""
+    name = lab.resolve("vault.standby")[0].node
+    before = lab.driver.pid(Target(name, "vault"))
+    assert standby.make_ready(lab) == []
+    session = lab.consul().session
+    for each in session.node(name)[1]:
+        session.destroy(each["ID"])
+    assert standby.make_ready(lab) == [name]
+    assert lab.driver.pid(Target(name, "vault")) != before
+    until(lambda: standby.make_ready(lab) == [], "A session of the one that was started", 15)

@@ -71,6 +71,8 @@ def test_an_injection_that_ends_half_way_is_in_the_record(
     run: Run, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     class Half:
+        needs = None
+
         def inject(self, _: object, plan: Plan) -> None:
             raise error
 
