@@ -175,6 +175,8 @@ def validate(records: Records) -> list[str]:
 
 #: Ticks of one lane are apart by its period; rounding (0.1 ms) and GRAIN add to that.
 _PERIOD_TOLERANCE = 0.001
+#: Ticks by which one lane may end before another: each has its own phase, and the end comes between two.
+_LAST_TICKS = 3
 
 
 def _wrong_times(samples: pd.DataFrame) -> list[str]:
@@ -190,6 +192,7 @@ def _wrong_times(samples: pd.DataFrame) -> list[str]:
 
 def _wrong_ticks(samples: pd.DataFrame) -> list[str]:
     wrong = []
+    finish = samples["due"].max()
     for lane, ticks in samples.groupby(LANE, observed=True):
         name = " ".join(map(str, lane))
         ticks = ticks.sort_values("seq")
@@ -207,6 +210,10 @@ def _wrong_ticks(samples: pd.DataFrame) -> list[str]:
             period = np.median(due / steps)
             if (np.abs(due / steps - period) > _PERIOD_TOLERANCE).any():
                 wrong.append(f"{name} is not on absolute ticks of {period:.3f} s.")
+            if seq[0]:
+                wrong.append(f"{name} dropped its first {seq[0]} ticks.")
+            if finish - ticks["due"].iloc[-1] > _LAST_TICKS * period + _PERIOD_TOLERANCE:
+                wrong.append(f"{name} dropped its last ticks: it ends before the others.")
     return wrong
 
 

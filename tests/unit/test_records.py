@@ -62,6 +62,14 @@ def drop(run: Records) -> None:
     run.samples = run.samples.drop(run.samples.query("source == 'dns' and seq == 7").index)
 
 
+def drop_the_first(run: Records) -> None:
+    run.samples = run.samples.drop(run.samples.query("source == 'dns' and seq < 2").index)
+
+
+def drop_the_last(run: Records) -> None:
+    run.samples = run.samples.drop(run.samples.query("source == 'dns' and seq > 3").index)
+
+
 def drop_and_renumber(run: Records) -> None:
     drop(run)
     run.samples.loc[run.samples.eval("source == 'dns' and seq > 7"), "seq"] -= 1
@@ -91,6 +99,8 @@ def heal_first(run: Records) -> None:
     ("tell", "sentence"),
     [
         (drop, "dns mysql todo A dropped ticks after number 6"),
+        (drop_the_first, "dns mysql todo A dropped its first 2 ticks"),
+        (drop_the_last, "dns mysql todo A dropped its last ticks"),
         (drop_and_renumber, "dns mysql todo A is not on absolute ticks of 0.250 s"),
         (repeat, "has two samples for one tick"),
         (wait_for_each_answer, "is not on absolute ticks"),
