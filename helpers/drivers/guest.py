@@ -88,6 +88,8 @@ def write_unit(home: Home, topology: Topology, target: Target, packages: Path, *
         case _:
             words = ["/usr/bin/python3", "-m", "todo"]
             environment["PYTHONPATH"] = f"{REPOSITORY}:{packages}"
+    log = home.log(target.node, target.program)
+    log.touch(mode=0o600)  # this user's: systemd would make it root's
     text = render(
         "provision/program.service.j2",
         topology,
@@ -100,7 +102,7 @@ def write_unit(home: Home, topology: Topology, target: Target, packages: Path, *
         # What a container writes is this user's; what a virtual machine shares is so by itself.
         user=os.getuid() if containers else 0,
         group=os.getgid(),
-        log=str(home.log(target.node, target.program)).replace("%", "%%"),
+        log=str(log).replace("%", "%%"),
     )
     write_private(home.node_folder(target.node, "units") / unit_name(target), text)
 

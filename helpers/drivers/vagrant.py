@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import sys
 import threading
@@ -59,8 +60,16 @@ class VagrantDriver(LocalDriver):
         # Whatever the environment says now: machines belong to the provider that made them.
         made = next((file.parent.name for file in FILES.glob("machines/*/*/id")), None)
         self._wanted = made or os.environ.get("VAGRANT_DEFAULT_PROVIDER") or self._shared().get("provider")
-        self._remote = Remote(home.runtime, lambda node: self.provider.ssh(node))
+        self._remote = Remote(home.runtime, self._ssh)
         self._chosen: Provider | None = None
+
+    def _ssh(self, node: str) -> list[str]:
+        """Return ssh's options for a machine; of a virtual one Vagrant is asked, once each."""
+        if not isinstance(self.provider, Docker):
+            file = FILES / "ssh-config"
+            if not file.exists() or f"Host {node}\n" not in file.read_text():
+                vagrant_command.write_ssh_config(FILES)
+        return self.provider.ssh(node)
 
     @property
     def provider(self) -> Provider:
@@ -135,6 +144,8 @@ class VagrantDriver(LocalDriver):
         if not self.provider.made() and not Path(f"/sys/class/net/{BRIDGE}").exists():
             place = f"{self.topology.network}.0/24"
             taken = run("ip", "-o", "route", "show", "root", place).stdout.strip().splitlines()
+            # A provider of virtual machines keeps the network that it made for the last ones.
+            taken = [line for line in taken if not re.search(r" dev (vboxnet|virbr)\d", line)]
             if taken:
                 raise LabError(
                     f"The addresses {place} are in use here ({taken[0].strip()}); end what uses them first, "
@@ -175,8 +186,6 @@ class VagrantDriver(LocalDriver):
         else:
             say("  booting the machines by Vagrant; half a minute, and the first time longer")
             self._vagrant("up", f"--provider={self.provider.name}", *regular, again=say)
-            if not isinstance(self.provider, Docker):
-                vagrant_command.write_ssh_config(FILES)
         super().up(say)
 
     def _booted(self, node: str) -> bool:
@@ -427,6 +436,8 @@ class VagrantDriver(LocalDriver):
         owner = self._owner()
         if FILES.exists() and (owner.path == self.home.path or not owner.exists):
             self._destroy()
+            if owner.path == self.home.path and not isinstance(self.provider, Docker):
+                self.home.forget_data()  # it was on the machines' disks, and the secrets open nothing now
 
     def _owner(self) -> Home:
         """Return the home of the lab that the machines belong to."""

@@ -18,14 +18,24 @@ if [ ! -x "$needed" ] || [ ! -x /usr/sbin/nft ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$package" nftables
 fi
 
+# In a container the programs are their owner's, here as there; systemd starts none for a user it cannot name.
+if [ -e /.dockerenv ]; then
+  owner=$(stat -c %u "$home/nodes/$node") group=$(stat -c %g "$home/nodes/$node")
+  getent group "$group" >/dev/null || groupadd -g "$group" lab
+  getent passwd "$owner" >/dev/null || useradd -M -u "$owner" -g "$group" lab
+fi
+
 # A virtual machine keeps its data on a disk of its own: databases and shared folders do not go together.
 if [ ! -e /.dockerenv ]; then
   for folder in "$home/nodes/$node"/*/; do
     program=$(basename "$folder")
     [ "$program" != units ] && [ "$program" != todo ] || continue
     if [ ! -d "/var/lib/lab/$program" ]; then
-      mkdir -p "/var/lib/lab/$program"
-      [ ! -d "$folder/data" ] || cp -R "$folder/data/." "/var/lib/lab/$program/"
+      unfinished="/var/lib/lab/.$program"
+      rm -rf "$unfinished"
+      mkdir -p "$unfinished"
+      [ ! -d "$folder/data" ] || cp -R "$folder/data/." "$unfinished/"
+      mv "$unfinished" "/var/lib/lab/$program"
     fi
     mkdir -p "$folder/data"
     mountpoint -q "$folder/data" || mount --bind "/var/lib/lab/$program" "$folder/data"
