@@ -94,7 +94,9 @@ class NetnsDriver(LocalDriver):
     @staticmethod
     def _refuse_unfit_machine() -> None:
         if sys.platform != "linux" or os.geteuid() != 0:
-            raise LabError("The netns driver needs Linux and root; use the local driver (unset LAB_DRIVER).")
+            raise LabError(
+                "The netns driver needs Linux and root (sudo); use the local driver (unset LAB_DRIVER)."
+            )
         for program, package in TOOLS:
             if shutil.which(program) is None:
                 raise LabError(

@@ -10,16 +10,17 @@ work=$(mktemp -d)
 trap 'rm -rf --one-file-system "$work"' EXIT
 trap 'exit 1' INT TERM HUP
 
-if ! docker image inspect lab-os:bookworm >/dev/null 2>&1; then
+base=lab-os:$(sha256sum "$0" | cut -c1-12) # another list of packages is another base
+if ! docker image inspect "$base" >/dev/null 2>&1; then
   mirror=$(apt-get indextargets --format '$(SITE)' 'Created-By: Packages' 'Codename: bookworm' 2>/dev/null | head -n 1 || true)
   packages=systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,nftables,procps,curl,ca-certificates
   packages=$packages,python3,mariadb-server-core
   # shellcheck disable=SC2086 # no mirror found: debootstrap's own default
   debootstrap --variant=minbase --include="$packages" bookworm "$work/rootfs" $mirror
   rm -rf "$work"/rootfs/var/cache/apt/archives/*.deb "$work"/rootfs/var/lib/apt/lists/*
-  tar -C "$work/rootfs" -c . | docker import --change 'CMD ["/sbin/init"]' - lab-os:bookworm
+  tar -C "$work/rootfs" -c . | docker import --change 'CMD ["/sbin/init"]' - "$base"
 fi
 mkdir "$work/context"
 cp "$here/Dockerfile" "$work/context/"
 cp "$key" "$work/context/key.pub"
-docker build -t "$tag" "$work/context"
+docker build --build-arg BASE="$base" -t "$tag" "$work/context"
