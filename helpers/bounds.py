@@ -97,6 +97,8 @@ def for_fault(config: Config, fault: str, hit: str, lasts: float | None = None) 
         return {}
     if hit == "consul":
         known = ("stop", "kill", "power_off", *FROZEN, *CUT_OFF)
+        if fault == "restart":
+            return _server_restarted(config)
         return _server_away(fault, config, lasts) if fault in known else {}
     fault = "power_off" if fault in ("suspend", *CUT_OFF) else fault
     if fault == "maintenance":
@@ -247,6 +249,15 @@ def _node_lost(fault: str, hit: str, config: Config, lasts: float | None) -> dic
         out["lost"] = NOTHING
     if hit == "todo":
         out["window"] = Bound(0, seen.hi, f"0 … {seen.hi:.3g}, as long as Consul names it", seen.source)
+    if hit == "mysql" and fault == "power_off" and config.health == "deep":
+        # The machine refuses, or is silent: todo's check waits for it no longer than its own time-out.
+        latest = check_critical(config, frozen=True)
+        formula = (
+            f"0 … {config.check_interval:g} (interval) + {config.check_timeout:g} (time-out) + {ALLOWANCE:g}"
+        )
+        out["todos_detected"] = Bound(0, latest.hi, formula, latest.source)
+    if hit == "vaults" and fault == "power_off":
+        out |= _todo_without_vault(config)
     told = lasts is None or lasts > seen.hi
     if hit in ("vault.leader", "vault.leader:agent") and not orderly and told:
         out["leader"] = leader_after_node_loss(config)
@@ -283,6 +294,24 @@ def _server_away(fault: str, config: Config, lasts: float | None = None) -> dict
     }
     silent = fault in (*FROZEN, *CUT_OFF)
     return found if silent or (lasts is not None and lasts <= lost.hi) else found | {"leader_lost": lost}
+
+
+def _server_restarted(config: Config) -> dict[str, Bound]:
+    """The only server is stopped and started at once: requests fail or wait until it leads and has replayed.
+
+    A request in the gap may be held by its agent (`rpc_hold_timeout`, 7 s) and succeed late, so no first
+    failure is promised. If the half-replayed log has cost Vault its leader, see `_server_back`.
+    """
+    up, wait = 2 * config.raft_multiplier + config.replay, lock_wait(config)
+    return {
+        "outage": Bound(
+            0,
+            config.start + up + config.lock_retry + wait + ALLOWANCE,
+            f"0 … {config.start:g} (start) + {up:g} (election, replay) + {config.lock_retry:g} + {wait:g}"
+            f" (if the leader was lost) + {ALLOWANCE:g}",
+            "Consul raft configuration, session.go, api/lock.go",
+        )
+    }
 
 
 def after_heal(config: Config, fault: str, hit: str, lasted: float) -> dict[str, Bound]:

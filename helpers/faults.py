@@ -53,6 +53,7 @@ class Fault(Protocol):
     name: ClassVar[str]
     words: ClassVar[str]
     needs: ClassVar[str | None]
+    between: ClassVar[bool]
 
     def plan(self, topology: Topology, role: str, targets: list[Target]) -> Plan:
         """Say what would be done; pure. Raises `LabError` for a target that cannot suffer this."""
@@ -73,8 +74,6 @@ def register(kind: type[Fault]) -> type[Fault]:
     return kind
 
 
-#: The faults that lie between a node and others, all or some of them.
-BETWEEN = ("partition", "deaf", "lossy")
 # What a capability of a driver is to a reader, and what to do where it is missing.
 NEEDS = {
     "network": (
@@ -111,8 +110,9 @@ def plan(lab: Lab, fault: str, role: str) -> Plan:
 
 def _between(lab: Lab, made: Plan, others: str) -> Plan:
     """Narrow a plan to some peers; `LabError` for a fault that has none, or a peer that is hit itself."""
-    if made.fault not in BETWEEN:
-        raise LabError(f"{made.fault} knows no peers; {', '.join(BETWEEN)} do: `todo0/mysql`.")
+    if not FAULTS[made.fault].between:
+        able = ", ".join(name for name, kind in FAULTS.items() if kind.between)
+        raise LabError(f"{made.fault} knows no peers; {able} do: `todo0/mysql`.")
     peers = tuple(dict.fromkeys(target.node for one in others.split(",") for target in lab.resolve(one)))
     if hit := [node for node in peers if node in made.nodes]:
         raise LabError(f"{hit[0]} cannot be cut off from itself; name other nodes after the slash.")
@@ -145,6 +145,7 @@ class _OnPrograms:
     name: ClassVar[str]
     words: ClassVar[str]
     needs: ClassVar[str | None] = None
+    between: ClassVar[bool] = False  # whether it lies between a node and others, all or some of them
     drawing: ClassVar[dict[str, str]] = {}  # of its bar in a figure, if not plain grey: `style.Drawing`
     programs: ClassVar[tuple[str, ...]] = ()  # which programs can suffer it; empty: any
 
@@ -407,6 +408,7 @@ class Partition(_OnNetwork):
 
     name = "partition"
     words = "cut off"
+    between = True
 
     def inject(self, lab: Lab, plan: Plan) -> None:
         """Drop everything between each node and its peers."""
@@ -424,6 +426,7 @@ class Deaf(_OnNetwork):
 
     name = "deaf"
     words = "hears nothing"
+    between = True
 
     def inject(self, lab: Lab, plan: Plan) -> None:
         """Drop what each node is sent by its peers."""
@@ -453,6 +456,7 @@ class Lossy(_OnNetwork):
 
     name = "lossy"
     words = "30 % of packets lost"
+    between = True
 
     def inject(self, lab: Lab, plan: Plan) -> None:
         """Drop 30 of 100 packets each way: half of all questions and answers need a second try."""

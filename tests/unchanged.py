@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import requests
 
@@ -12,6 +16,19 @@ from helpers.experiment import Run
 from helpers.faults import FAULTS
 from helpers.topology import REPOSITORY
 from helpers.waiting import until
+
+
+@contextmanager
+def deployed(home: Path, **variables: str) -> Iterator[Lab]:
+    """Offer a deployed lab of a home and a driver of its own; nothing of its home is left."""
+    os.environ.update(LAB_HOME=str(home), **variables)
+    lab = Lab.open()
+    try:
+        lab.reach("deployed")
+        yield lab
+    finally:
+        lab.down(purge=True)
+    assert not home.exists()
 
 
 def experiment(lab: Lab, fault: str, target: str, seconds: float) -> Run:

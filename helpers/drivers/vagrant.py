@@ -175,9 +175,8 @@ class VagrantDriver(LocalDriver):
             self._destroy()
         half = [node for node in self.provider.made() if not self._booted(node)]
         if half and self._owner().path == self.home.path:
-            say(
-                f"found machines whose boot was cut off ({', '.join(half)}); removing all"
-            )  # Vagrant leaves them so
+            # Vagrant would take them for whole ones and leave them so.
+            say(f"found machines whose boot was cut off ({', '.join(half)}); removing all")
             self._destroy()
         self.prepare(say)
         if all(self.provider.exists(node) for node in regular):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+import signal
 import statistics
 import sys
 import time
@@ -45,6 +46,8 @@ SHORT = [
     ("pause", "vault.leader", 10.0),
     ("leave", "todo0", 8.0),
     ("stop", "consul", 5.0),
+    ("restart", "consul", 6.0),
+    ("power_off", "mysql", 13.0),
 ]
 LONG = [
     ("kill", "vault.leader", 49.0),
@@ -96,6 +99,7 @@ def main() -> int:
     if not all(word.isdigit() and int(word) for word in sys.argv[1:]):
         print("Two numbers of runs, both at least 1: python tests/bench/repeats.py 10 3", file=sys.stderr)
         return 2
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is born deaf to it
     counts = [int(word) for word in sys.argv[1:]] or [10, 3]
     short, long = counts[0], counts[-1]
     lab = Lab.at("deployed")

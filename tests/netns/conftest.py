@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from helpers import Lab
+from tests import unchanged
 
 
 def network() -> str:
@@ -28,15 +29,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         pytest.skip("network namespaces need Linux and root")
     before = network()
     home: Path = tmp_path_factory.mktemp("netns") / "lab"
-    os.environ.update(LAB_HOME=str(home), LAB_DRIVER="netns")
-    lab = Lab.open()
-    try:
-        lab.reach("deployed")
+    with unchanged.deployed(home, LAB_DRIVER="netns") as lab:
         yield lab
-    finally:
-        lab.down(purge=True)
     assert network() == before, "the lab left something of its network behind"
-    assert not home.exists()
 
 
 @pytest.fixture(autouse=True)

@@ -185,6 +185,13 @@ def test_a_bridge_of_somebody_else_is_left_alone(lab: Lab) -> None:
         subprocess.run(["ip", "link", "del", "lab0"], check=True)
 
 
+def test_a_lab_that_ended_before_its_bridge_had_a_name_is_cleared_away(lab: Lab) -> None:
+    lab.down()
+    for words in ("route add blackhole 172.20.20.0/24 metric 9999", "link add lab0 type bridge"):
+        subprocess.run(["ip", *words.split()], check=True)
+    assert Lab.at("nodes", lambda _line: None).state == "nodes"
+
+
 @pytest.mark.parametrize("route", ["172.20.20.128/25", "172.20.0.0/16"])
 def test_a_route_of_somebody_else_is_named(lab: Lab, route: str) -> None:
     lab.down()

@@ -298,3 +298,25 @@ def test_a_node_that_is_back_before_gossip_must_have_told_promises_no_leader(fau
 def test_a_pause_of_two_sessions_is_a_crash() -> None:
     for lasts in (30, 33, 35, 37):
         assert 41.0 in for_fault(Config(), "pause", "vault.leader", lasts)["leader"]
+
+
+@pytest.mark.parametrize("fault", ["power_off", "partition", "unplug", "suspend"])
+def test_a_database_out_of_reach_is_seen_by_deep_checks_whether_it_refuses_or_is_silent(fault: str) -> None:
+    allowed = for_fault(Config(), fault, "mysql")
+    refused, silent = (for_fault(Config(), kind, "mysql")["todos_detected"] for kind in ("kill", "pause"))
+    assert (allowed["todos_detected"].lo, allowed["todos_detected"].hi) == (refused.lo, silent.hi)
+    assert 6.0 in allowed["detected"], "gossip takes the database's node out by itself"
+    assert "todos_detected" not in for_fault(Config(health="shallow"), fault, "mysql")
+
+
+@pytest.mark.parametrize("mode", ["hold", "fail"])
+def test_both_vaults_without_power_cost_todo_what_both_killed_do(mode: str) -> None:
+    off, killed = (for_fault(Config(on_vault_loss=mode), f, "vaults") for f in ("power_off", "kill"))
+    (name,) = {"todo_lost", "todo_fails"} & set(killed)
+    assert off[name] == killed[name]
+
+
+def test_a_restart_of_the_server_is_short_unless_it_costs_vault_its_leader() -> None:
+    allowed = for_fault(Config(), "restart", "consul")["outage"]
+    short = after_heal(Config(), "stop", "consul", 1)["secret_again"]
+    assert short.hi < allowed.hi < short.hi + 5, "the start comes on top"

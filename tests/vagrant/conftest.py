@@ -16,6 +16,7 @@ import pytest
 
 from helpers import Lab
 from helpers.waiting import until
+from tests import unchanged
 
 NEEDED = ("vagrant", "docker", "ip", "nft", "ssh-keygen")
 SETTINGS = ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables")
@@ -82,17 +83,11 @@ def lab(daemon: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
     """A deployed lab on six containers; nothing of it is left afterwards."""
     before, containers = machine(), said("docker", "ps", "-aq")
     home: Path = tmp_path_factory.mktemp("vagrant") / "lab"
-    os.environ.update(LAB_HOME=str(home), LAB_DRIVER="vagrant", VAGRANT_DEFAULT_PROVIDER="docker")
-    lab = Lab.open()
-    try:
-        lab.reach("deployed")
+    with unchanged.deployed(home, LAB_DRIVER="vagrant", VAGRANT_DEFAULT_PROVIDER="docker") as lab:
         yield lab
-    finally:
-        lab.down(purge=True)
     assert machine() == before, "the lab left something of its network behind"
     assert said("docker", "ps", "-aq") == containers
     assert said("docker", "network", "ls", "-q", "--filter", "name=vagrant_network") == []
-    assert not home.exists()
 
 
 @pytest.fixture(autouse=True)
