@@ -135,8 +135,11 @@ def strip(ax: Axes, records: Records, cases: Sequence[Case], zero: float) -> Non
     notes = records.events[records.events["phase"] == "note"]
     for t, message in zip(notes["t_begin"], notes["message"], strict=True):
         ax.axvline(float(t) - zero, color=INK, lw=0.8, ls=":")
-        if float(t) - zero + width(str(message)) * second < hi:
-            ax.text(float(t) - zero + 0.05 * second, -0.62, str(message), va="center", size=TEXT - 1.5)
+        size = TEXT - 1.5
+        fits = float(t) - zero + (width(str(message), size) + 0.05) * second < hi
+        x = float(t) - zero + (0.05 if fits else -0.05) * second
+        side = "left" if fits else "right"
+        ax.text(x, -0.55, str(message), ha=side, va="bottom", size=size)  # above the bar
     ax.set_ylim(0.75, -0.75)
     ax.set_yticks([0], ["fault"])
     ax.tick_params(left=False, bottom=False, labelbottom=False)

@@ -14,8 +14,9 @@ import pandas as pd
 
 from helpers.cases import USER_LANE, Case, cases
 from helpers.clocks import Bound
+from helpers.measures import Answer
 from helpers.metrics import Measured, Missing
-from helpers.quantities import QUANTITIES, Answer, Quantity, quantity
+from helpers.quantities import QUANTITIES, Quantity, quantity
 from helpers.records import Records
 from helpers.timeline import Lane
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from numbers import Real
 
 from helpers.cases import Case, cases
+from helpers.measures import Answer
 from helpers.metrics import Missing
-from helpers.quantities import Answer
 from helpers.showing import Showing
 
 NO_RUN = "the answer is a run that is over: what `lab.record` gave you, after its `with`."

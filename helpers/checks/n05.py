@@ -9,7 +9,7 @@ from helpers import reference
 from helpers.cases import cases
 from helpers.checks.answers import NO_RUN, numbers, proof
 from helpers.exercises import exercise
-from helpers.quantities import detected
+from helpers.measures import detected
 from helpers.showing import Showing
 
 PER_INSTANCE = 300 / 10  # requests per second

@@ -6,7 +6,7 @@ from helpers import reference
 from helpers.cases import cases
 from helpers.checks.answers import NO_RUN, numbers, proof
 from helpers.exercises import exercise
-from helpers.quantities import new_leader
+from helpers.measures import new_leader
 from helpers.showing import Showing
 
 LIMIT = 36.0  # seconds from the kill to the new leader

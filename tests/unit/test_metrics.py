@@ -10,6 +10,7 @@ import pytest
 
 from helpers import reference
 from helpers.cases import USER_LANE, cases
+from helpers.measures import returned
 from helpers.metrics import (
     Measured,
     Missing,
@@ -27,7 +28,7 @@ from helpers.metrics import (
     summary,
     undetected,
 )
-from helpers.quantities import AFTER_HEAL, QUANTITIES, quantity, returned
+from helpers.quantities import AFTER_HEAL, QUANTITIES, quantity
 from helpers.records import Records, tables
 from helpers.rows import COLUMNS, Sample
 from helpers.timeline import Lane, spans
