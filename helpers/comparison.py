@@ -95,7 +95,10 @@ def _wanted(case: Case, found: Sequence[Finding]) -> list[Lane]:
     wanted += [each.lane for each in found if each.lane is not None and panels.drawn(each)]
     for lane in lanes(case.records.samples):
         victim = lane.target in case.nodes and style.group(lane) == 2 and lane.source in ("todo", "vault")
-        if victim or (case.service == "consul" and lane.source == "vault"):  # whose storage Consul is
+        vaults = case.service == "consul" and lane.source == "vault"  # whose storage Consul is
+        # Each todo is taken out for its database, and the one that is back first serves.
+        todos = case.service == "mysql" and (lane.source, lane.check) == ("consul_catalog", "todo")
+        if victim or vaults or todos:
             wanted.append(lane)
     return wanted
 

@@ -15,6 +15,7 @@ import requests
 from helpers import changes, deploy, faults, nodes, recording, standby, vault_steps
 from helpers.errors import LabError, RoleVacantError
 from helpers.topology import Node, Target
+from helpers.waiting import until
 
 if TYPE_CHECKING:
     from helpers.lab import Lab
@@ -200,7 +201,13 @@ def _deployed(lab: Lab) -> bool:
     # Asked at every agent, as clients do: one that was started again may not know its server yet.
     seen = all(names <= deploy.passing_instances(lab, node.name) for node in lab.topology.regular())
     # Maintenance takes a database or a Vault out of Consul while every process and answer is as it should be.
-    return seen and all(deploy.serves(lab, node) for node in todos) and not faults.in_maintenance(lab)
+    serve = all(deploy.serves(lab, node) for node in todos) and not faults.in_maintenance(lab)
+    return seen and serve and _database_named(lab)
+
+
+def _database_named(lab: Lab) -> bool:
+    """Say whether Consul names the database again: its own check may come round later than todo's."""
+    return {node.name for node in lab.topology.of("mysql")} <= deploy.passing_instances(lab, service="mysql")
 
 
 _TESTS = [
@@ -234,6 +241,9 @@ def _climb_configured(lab: Lab) -> None:
 
 def _climb_deployed(lab: Lab) -> None:
     faults.clear_maintenance(lab)
+    check_ = lab.topology.raw["check"]
+    patience = check_["interval"] + 2 * check_["timeout"]
+    until(lambda: _database_named(lab), "The database's return to Consul", at_most=patience)
     lacking = [node.name for node in lab.topology.of("todo") if not _recovers(lab, node)]
     if not lacking:
         return

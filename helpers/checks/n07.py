@@ -99,6 +99,7 @@ class _Store:
         return len(self.rows)
 
 
+ATTEMPTS = 3
 Client = Callable[[Callable[[str], list[int]], Callable[[str], int], str], Any]
 
 
@@ -113,6 +114,15 @@ def _blind(find: Callable[[str], list[int]], write: Callable[[str], int], conten
 
 def _once(find: Callable[[str], list[int]], write: Callable[[str], int], content: str) -> int:  # noqa: ARG001
     return write(content)
+
+
+def _for_ever(find: Callable[[str], list[int]], write: Callable[[str], int], content: str) -> int:
+    while not (stored := find(content)):
+        try:
+            return write(content)
+        except ConnectionError:
+            continue
+    return stored[0]
 
 
 def _looks_too_late(find: Callable[[str], list[int]], write: Callable[[str], int], content: str) -> int:
@@ -131,7 +141,7 @@ def _looks_too_late(find: Callable[[str], list[int]], write: Callable[[str], int
     hint="Look before every attempt, the first one too: if `find` has an id, the work is done already.",
     right="With a key of its own a write may be repeated as often as it takes. Two clients with the same "
     "content at the same time still need the database: a UNIQUE key.",
-    wrong=[_blind, _once, _looks_too_late, 3],
+    wrong=[_blind, _once, _looks_too_late, _for_ever, 3],
 )
 def repeatable(answer: Client) -> str | None:
     """A function that stores a content exactly once, whatever breaks."""
@@ -149,6 +159,15 @@ def repeatable(answer: Client) -> str | None:
             return f"when `write` breaks {words} writing, the content is stored {len(stored)} times."
         if found != stored[0]:
             return f"when `write` breaks {words} writing, it returns {found!r}; the id is {stored[0]}."
+    store = _Store(["before"] * 10)
+    try:
+        found = answer(store.find, store.write, "milk")
+    except ConnectionError:
+        found = None
+    if store.writes > ATTEMPTS:
+        return f"when every `write` breaks, it writes {store.writes} times; {ATTEMPTS} are allowed."
+    if found is not None:
+        return f"when every `write` breaks, it returns {found!r} instead of raising ConnectionError."
     return None
 
 

@@ -30,6 +30,7 @@ def another_ttl(answer: object) -> str | None:
 
 
 Ask = Callable[[str], list[str]]
+SERVICE = "todo"
 
 
 def _forgetful(service: str, ask: Ask) -> list[str]:
@@ -38,6 +39,20 @@ def _forgetful(service: str, ask: Ask) -> list[str]:
 
 def _old(service: str, ask: Ask) -> list[str]:
     return ask(f"{service}?passing&cached")
+
+
+def _unfiltered(service: str, ask: Ask) -> list[str]:
+    try:
+        return ask(service)
+    except ConnectionError:
+        return ask(f"{service}?cached")
+
+
+def _another(service: str, ask: Ask) -> list[str]:  # noqa: ARG001
+    try:
+        return ask("vault?passing")
+    except ConnectionError:
+        return ask("vault?passing&cached")
 
 
 def _stale(service: str, ask: Ask) -> list[str]:
@@ -71,7 +86,10 @@ def _silent(service: str, ask: Ask) -> list[str]:
     "`&cached`. An empty list is an answer: it says that nobody is well.",
     right="Fresh when there is a server, remembered when there is none. *Nobody is well* and *I cannot tell* "
     "are two answers, and only the second one may be replaced by a memory.",
-    wrong=[_forgetful, _old, _stale, _distrustful, _silent, ["todo0", "todo1"]],
+    wrong=[
+        *(_forgetful, _old, _stale, _distrustful, _silent, _unfiltered, _another),
+        ["todo0", "todo1"],
+    ],
 )
 def remembers(answer: Callable[[str, Ask], Any]) -> str | None:
     """A function that asks fresh first, and the agent's cache when the server is away."""
@@ -99,14 +117,15 @@ def _tried(client: Callable[[str, Ask], Any], fresh: list[str] | None, cached: l
     """Run a client against a made-up agent; None when it raised ConnectionError."""
 
     def ask(question: str) -> list[str]:
-        said = cached if "cached" in question else None if "stale" in question else fresh
-        if fresh is not None and "stale" in question:
-            said = fresh
+        name, _, query = question.partition("?")
+        asked = {word.partition("=")[0] for word in query.split("&")}
+        said = cached if "cached" in asked else fresh  # `stale` changes nothing: there is one server
         if said is None:
             raise ConnectionError("500")
-        return said
+        # Who does not ask for `passing` is told of the ill one, too.
+        return [] if name != SERVICE else said if "passing" in asked else [*said, "todo9"]
 
     try:
-        return client("todo", ask)
+        return client(SERVICE, ask)
     except ConnectionError:
         return None

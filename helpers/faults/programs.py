@@ -32,24 +32,22 @@ class OnPrograms:
         return Plan(self.name, role, tuple(targets), f"{describe(role, targets)}: {self.words}", self.drawing)
 
     def heal(self, lab: Lab, plan: Plan) -> None:
-        """Start what does not run and wake what is frozen, unsealing a Vault on the way."""
+        """Wake what is frozen and start what does not run: a Vault with its key, todos side by side."""
+        todos = []
         for target in plan.targets:
-            revive(lab, target)
+            state = lab.driver.state(target)
+            if state == "paused":
+                lab.driver.signal(target, "CONT")
+            elif state == "stopped" and target.program == "todo":
+                todos.append(target.node)
+            elif state == "stopped":
+                lab.driver.start([target])
+            if target.program == "vault":
+                vault_steps.unseal(lab, target.node, wait=False)
+        if todos:
+            from helpers.deploy import deliver
 
-
-def revive(lab: Lab, target: Target) -> None:
-    """Make one program serve again: wake it, or start it with what it needs."""
-    state = lab.driver.state(target)
-    if state == "paused":
-        lab.driver.signal(target, "CONT")
-    elif state == "stopped" and target.program == "todo":
-        from helpers.deploy import deliver
-
-        deliver(lab, [target.node])
-    elif state == "stopped":
-        lab.driver.start([target])
-    if target.program == "vault":
-        vault_steps.unseal(lab, target.node, wait=False)
+            deliver(lab, todos)
 
 
 @register

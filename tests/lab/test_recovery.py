@@ -15,6 +15,7 @@ import pytest
 from lab_command import Other, Result, begin, finish, sentence, states, tree
 
 from helpers import networks, standby
+from helpers.deploy import passing_instances
 from helpers.drivers import strays
 from helpers.lab import Lab
 from helpers.states import STATES
@@ -254,6 +255,13 @@ def test_a_killed_program_is_started_again(lab: Lab, target: str) -> None:
     lab.heal()
     assert lab.state == "deployed"
     assert lab.status().ok
+
+
+def test_a_heal_waits_until_consul_names_the_database_again(lab: Lab) -> None:
+    lab.kill("mysql")
+    until(lambda: not passing_instances(lab, service="mysql"), "Consul's word on the database", 8)
+    lab.heal()
+    assert passing_instances(lab, service="mysql") == {"mysql"}
 
 
 def test_everything_but_vaults_lock_lost_at_once(lab: Lab, command: Command) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from helpers import faults
+from helpers import deploy, faults
 from helpers.drivers import netns, rules
 from helpers.drivers.local import LocalDriver
 from helpers.drivers.vagrant import VagrantDriver
@@ -29,12 +29,13 @@ class Told:
         self.name = "told"
         self.capabilities = frozenset(capabilities)
         self.calls: list[tuple[Any, ...]] = []
+        self.ended = False  # what all programs are
 
     def __getattr__(self, verb: str) -> Any:
         return lambda *words, **_: self.calls.append((verb, *words))
 
     def state(self, _target: Target) -> str:
-        return "running"
+        return "stopped" if self.ended else "running"
 
 
 def lab(driver: Told) -> Any:
@@ -107,6 +108,17 @@ def test_a_fault_of_a_node_is_mended_on_it(fault: str) -> None:
     driver = Told("network", "delay", "power")
     FAULTS[fault].heal(lab(driver), faults.plan(lab(driver), fault, "todo0"))
     assert driver.calls == [("mend", "todo0")]
+
+
+def test_todos_that_ended_are_deployed_side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    delivered: list[list[str]] = []
+    monkeypatch.setattr(deploy, "deliver", lambda _lab, names: delivered.append(names))
+    driver = Told()
+    both = [*target("todo0"), *target("todo1")]
+    made = FAULTS["kill"].plan(TOPOLOGY, "todo.all", both)
+    driver.ended = True
+    FAULTS["kill"].heal(lab(driver), made)
+    assert delivered == [["todo0", "todo1"]]
 
 
 @pytest.mark.parametrize(

@@ -190,6 +190,14 @@ def test_two_runs_show_the_same_lanes_of_their_own_victims() -> None:
     assert {"vault0 itself", "vault1 itself", "Consul on vault0"} <= set(above)
 
 
+def test_both_todos_are_shown_for_a_fault_of_their_database() -> None:
+    drawn = compare(reference.load("07-restart").records, reference.load("07-kill").records)
+    names = [[label.get_text() for label in ax.get_yticklabels()] for ax in drawn.axes]
+    shown = [each for each in names if "a todo is written" in each]
+    assert len(shown) == 2
+    assert all({"Consul on todo0", "Consul on todo1"} <= set(each) for each in shown)
+
+
 def test_a_recorded_table_says_so() -> None:
     found = reference.load("05-kill").table()
     assert found["fault"].str.endswith(" (recorded)").all()
