@@ -23,7 +23,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from rich.table import Table
 
 from helpers import bootstrap, debian, install, programs
-from helpers.drivers import netns, providers, vagrant
+from helpers.drivers import host, netns, providers
 from helpers.errors import LabError
 from helpers.home import Home
 from helpers.progress import Say
@@ -159,7 +159,7 @@ def driver_tools() -> tuple[tuple[str, str], ...]:
         return netns.TOOLS
     if driver == "vagrant":
         chosen = os.environ.get("VAGRANT_DEFAULT_PROVIDER") == providers.Docker.name
-        return vagrant.TOOLS + (providers.Docker.tools if chosen else ())
+        return host.TOOLS + (providers.Docker.tools if chosen else ())
     return ()
 
 

@@ -14,16 +14,22 @@ import requests
 from helpers import Lab, faults
 from helpers.experiment import Run
 from helpers.faults import FAULTS
-from helpers.topology import REPOSITORY
+from helpers.topology import LAB_DATA, REPOSITORY
 from helpers.waiting import until
 
 
 @contextmanager
-def deployed(home: Path, **variables: str) -> Iterator[Lab]:
-    """Offer a deployed lab of a home and a driver of its own; nothing of its home is left."""
+def deployed(home: Path, *boot: str, **variables: str) -> Iterator[Lab]:
+    """Offer a deployed lab of a home and a driver of its own; nothing of its home is left.
+
+    `boot` is a command for the folder lab/ that comes first.
+    """
     os.environ.update(LAB_HOME=str(home), **variables)
     lab = Lab.open()
     try:
+        if boot:
+            done = subprocess.run(boot, cwd=LAB_DATA, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
         lab.reach("deployed")
         yield lab
     finally:

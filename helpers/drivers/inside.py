@@ -6,8 +6,6 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
-import psutil
-
 from helpers.drivers.remote import Remote, UnreachableError
 
 
@@ -28,17 +26,17 @@ def look(remote: Remote, node: str, programs: Iterable[str]) -> dict[str, tuple[
     return {name: (int(pid), letter) for name, pid, letter in said}
 
 
-def here(first: int, wanted: set[int]) -> dict[int, int]:
-    """Return the process id here of each wanted one in the process-id namespace of the process `first`."""
+def here(processes: Iterable[int]) -> dict[int, int]:
+    """Return which of these processes of this machine each process of one container is: inner id → id here.
+
+    Empty where they run on a kernel of their own. The kernel tells anybody (`NSpid` in /proc/PID/status),
+    while only root may look at a namespace.
+    """
     found = {}
-    with contextlib.suppress(OSError):
-        space = Path(f"/proc/{first}/ns/pid").readlink()
-        for process in psutil.pids():
-            with contextlib.suppress(OSError):
-                if Path(f"/proc/{process}/ns/pid").readlink() != space:
-                    continue
-                status = Path(f"/proc/{process}/status").read_text()
-                inner = int(status.split("NSpid:")[1].splitlines()[0].split()[-1])
-                if inner in wanted:
-                    found[inner] = process
+    for process in processes:
+        with contextlib.suppress(OSError, IndexError):
+            status = Path(f"/proc/{process}/status").read_text()
+            ids = status.split("NSpid:")[1].splitlines()[0].split()
+            if len(ids) > 1:  # one id alone is a process that lives in no container
+                found[int(ids[-1])] = process
     return found

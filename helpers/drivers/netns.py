@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.drivers import Say, providers, rules, strays
+from helpers.drivers import Say, providers, routes, rules, strays
 from helpers.drivers.local import LocalDriver
 from helpers.errors import LabError
 from helpers.home import Home
@@ -104,7 +104,11 @@ class NetnsDriver(LocalDriver):
                 )
         forwarding = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
         chain = _run("nft", "list", "chain", "ip", "filter", "FORWARD", check=False).stdout
-        if forwarding.exists() and forwarding.read_text().strip() == "1" and "policy drop" in chain:
+        legacy = Path("/proc/net/ip_tables_names")  # the older tables, which nft does not show
+        if legacy.exists() and "filter" in legacy.read_text().split():
+            chain += providers.run("iptables-legacy-save", "-t", "filter").stdout
+        dropped = "policy drop" in chain or ":FORWARD DROP" in chain
+        if forwarding.exists() and forwarding.read_text().strip() == "1" and dropped:
             raise LabError(
                 "Docker's forwarding rules on this machine drop bridged traffic; "
                 "run `sysctl net.bridge.bridge-nf-call-iptables=0` and try again."
@@ -112,13 +116,8 @@ class NetnsDriver(LocalDriver):
 
     def _refuse_taken_addresses(self) -> None:
         place = f"{self.topology.network}.0/24"
-        inside = _run("ip", "-o", "route", "show", "root", place).stdout.splitlines()
-        around = _run("ip", "-o", "route", "show", "match", place).stdout.splitlines()
-        taken = inside + [line for line in around if not line.startswith(("default", "0.0.0.0/"))]
-        if taken:
-            raise LabError(
-                f"The addresses {place} are in use here ({taken[0].strip()}); end what uses them first."
-            )
+        if taken := routes.taken(place):
+            raise LabError(f"The addresses {place} are in use here ({taken[0]}); end what uses them first.")
 
     def _build_network(self) -> None:
         network = self.topology.network

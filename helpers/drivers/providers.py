@@ -47,6 +47,8 @@ class Provider:
     name: ClassVar[str]
     program: ClassVar[str]
     words: ClassVar[str]
+    #: How the links are called that it keeps for the next machines when the last ones are gone.
+    keeps: ClassVar[str | None] = None
 
     def usable(self) -> bool:
         """Say whether this machine has it."""
@@ -106,11 +108,15 @@ class Provider:
 
     def ssh(self, node: str) -> list[str]:
         """Return ssh's options for a machine; those of virtual machines are Vagrant's own."""
-        return ["-F", str(self.files / "ssh-config")]
+        return ["-F", str(self.ssh_config(node))]
 
-    def first_process(self, node: str) -> int | None:
-        """Return the id, on this machine, of the node's first process when processes can be seen."""
-        return None
+    def ssh_config(self, node: str) -> Path:
+        """Return the file of a virtual machine's ssh options, which Vagrant is asked for after each boot."""
+        return self.files / f"ssh-config-{node}"
+
+    def processes(self, node: str) -> list[int]:
+        """Return the ids of a machine's processes as seen from outside of it, if anybody can tell."""
+        return []
 
     def sweep(self, home: Path, network: str) -> None:
         """Remove what `vagrant destroy` may have left of the lab in `home`."""
@@ -189,10 +195,20 @@ class Docker(Provider):
         }
         return ["-F", "none", *(word for k, v in settings.items() for word in ("-o", f"{k}={v}"))]
 
-    def first_process(self, node: str) -> int | None:
-        """Return the container's init as seen here; None where Docker has a machine of its own."""
-        pid = int(self._ask("docker", "inspect", "-f", "{{.State.Pid}}", self.id(node) or node) or 0)
-        return pid if pid and Path(f"/proc/{pid}").exists() else None
+    def processes(self, node: str) -> list[int]:
+        """Return the container's processes as the daemon's machine counts them: this one, as a rule."""
+        listed = run("docker", "top", self.id(node) or "none", "-eo", "pid").stdout.split()
+        return [int(word) for word in listed if word.isdigit()]
+
+    def api(self) -> str | None:
+        """Return the version of Docker's API that Vagrant must ask for, None for the client's own.
+
+        From 1.52 on a container has no `NetworkSettings.IPAddress` any more, where Vagrant looks for it; a
+        client that asks for an older version is still told (Docker 29; hashicorp/vagrant#13755).
+        """
+        said = run("docker", "version", "--format", "{{.Client.APIVersion}}", timeout=10).stdout.strip()
+        numbers = tuple(int(part) for part in said.split(".") if part.isdigit())
+        return "1.51" if numbers >= (1, 52) else None
 
     def sweep(self, home: Path, network: str) -> None:
         """Remove containers that bear the lab's label, and the network that Vagrant made for them."""
@@ -223,6 +239,7 @@ class Libvirt(Provider):
     name = "libvirt"
     program = "virsh"
     words = "install libvirt and the plugin vagrant-libvirt"
+    keeps = "virbr"
 
     def _virsh(self, *words: str) -> str:
         return self._ask("virsh", "-c", os.environ.get("LIBVIRT_DEFAULT_URI", "qemu:///system"), *words)
@@ -260,6 +277,7 @@ class VirtualBox(Provider):
     name = "virtualbox"
     program = "VBoxManage"
     words = "install VirtualBox"
+    keeps = "vboxnet"
 
     def _is(self, node: str, state: str) -> bool:
         found = self.id(node)

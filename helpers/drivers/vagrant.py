@@ -10,33 +10,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from helpers.drivers import Say, Signal, guest, guest_python, inside, rules, strays, vagrant_command
+from helpers.drivers import Say, Signal, guest, guest_python, host, inside, rules, strays, vagrant_command
 from helpers.drivers.local import RECORDER, LocalDriver
-from helpers.drivers.providers import Docker, Provider, choose, run
+from helpers.drivers.providers import Docker, Provider, choose
 from helpers.drivers.remote import Remote, UnreachableError
 from helpers.errors import LabError
 from helpers.home import Home, write_private
-from helpers.programs import find
 from helpers.topology import LAB_DATA, REPOSITORY, Target, Topology, load
 from helpers.waiting import until
 
-#: The programs that are called, and Debian's packages; the provider has its own.
-TOOLS = (("vagrant", "vagrant"), ("ssh", "openssh-client"), ("ssh-keygen", "openssh-client"))
 FILES = LAB_DATA / ".vagrant"  # where `cd lab && vagrant …` looks, too: one lab of this driver per checkout
 SHARED = "lab.json"  # what the Vagrantfile reads of one lab
 BRIDGE = "labv0"
-MEMORY = {"containers": 1.0, "machines": 3.5}  # GiB: programs alone; 512 MB each and some for the provider
 _PIDS = threading.Lock()  # two deployments side by side write the same file
 PATIENCE = {"boot": 1800.0, "destroy": 600.0, "on": 60.0}  # seconds; a first boot fetches a box
 
@@ -64,11 +56,10 @@ class VagrantDriver(LocalDriver):
         self._chosen: Provider | None = None
 
     def _ssh(self, node: str) -> list[str]:
-        """Return ssh's options for a machine; of a virtual one Vagrant is asked, once each."""
-        if not isinstance(self.provider, Docker):
-            file = FILES / "ssh-config"
-            if not file.exists() or f"Host {node}\n" not in file.read_text():
-                vagrant_command.write_ssh_config(FILES)
+        """Return ssh's options for a machine; of a virtual one Vagrant is asked, once after each boot."""
+        file = self.provider.ssh_config(node)
+        if not isinstance(self.provider, Docker) and not file.exists():
+            vagrant_command.write_ssh_config(FILES, node, file)
         return self.provider.ssh(node)
 
     @property
@@ -86,11 +77,7 @@ class VagrantDriver(LocalDriver):
     @property
     def sees_processes(self) -> bool:  # type: ignore[override]
         """Whether this machine's kernel runs the nodes: containers, on Linux."""
-        for node in self.provider.made():
-            with contextlib.suppress(LabError):
-                if self.provider.first_process(node) is not None:
-                    return True
-        return False
+        return any(inside.here(self.provider.processes(node)) for node in self.provider.made())
 
     # ---- preparing ----------------------------------------------------------------------
 
@@ -107,7 +94,11 @@ class VagrantDriver(LocalDriver):
             "provider": self.provider.name,
         }
         if isinstance(self.provider, Docker):
-            shared |= {"key": str(Docker.key()), "image": guest.image(self.home, say)}
+            shared |= {
+                "key": str(Docker.key()),
+                "image": guest.image(self.home, say),
+                "api": self.provider.api(),
+            }
         packages = guest_python.folder()
         programs = guest.programs(self.home)
         folders = {}
@@ -121,36 +112,17 @@ class VagrantDriver(LocalDriver):
         write_private(FILES / SHARED, json.dumps({**shared, "folders": folders}, indent=2) + "\n")
 
     def _refuse_unfit_machine(self) -> None:
-        if sys.platform != "linux":
-            raise LabError(
-                "The vagrant driver shares its programs with Linux machines, so it needs Linux here."
-            )
-        if shutil.which("vagrant") is None:
-            raise LabError("The vagrant driver needs Vagrant; `lab doctor --fix` installs it (vagrant).")
-        if find("mariadb").flavour != "mariadb":
-            raise LabError("The machines run MariaDB, so its tables must be made by MariaDB, not by MySQL.")
+        host.refuse_unfit()
         owner = self._owner()
         if owner.path != self.home.path and owner.exists and self.provider.made():
             raise LabError(
                 f"The machines of lab/Vagrantfile belong to the lab in {owner.path}; "
                 f"run `LAB_HOME={owner.path} lab down --purge` first."
             )
-        wanted = MEMORY["containers" if isinstance(self.provider, Docker) else "machines"]
-        if not self.provider.made() and (free := psutil.virtual_memory().available / 2**30) < wanted:
-            raise LabError(
-                f"Six machines of {self.provider.name} take {wanted:g} GiB of memory, and {free:.1f} GiB are "
-                "free; end other programs, or use the local driver (unset LAB_DRIVER)."
-            )
-        if not self.provider.made() and not Path(f"/sys/class/net/{BRIDGE}").exists():
-            place = f"{self.topology.network}.0/24"
-            taken = run("ip", "-o", "route", "show", "root", place).stdout.strip().splitlines()
-            # A provider of virtual machines keeps the network that it made for the last ones.
-            taken = [line for line in taken if not re.search(r" dev (vboxnet|virbr)\d", line)]
-            if taken:
-                raise LabError(
-                    f"The addresses {place} are in use here ({taken[0].strip()}); end what uses them first, "
-                    "or set LAB_NETWORK to another network, such as 172.20.21, before the lab is made."
-                )
+        if not self.provider.made():
+            host.refuse_little_memory(self.provider)
+            if not Path(f"/sys/class/net/{BRIDGE}").exists():
+                host.refuse_taken_addresses(self.provider, self.topology.network)
 
     @staticmethod
     def _shared() -> dict[str, Any]:
@@ -206,6 +178,8 @@ class VagrantDriver(LocalDriver):
         if reason is not None and again is not None and self.provider.made():
             again(f"  not every machine came up ({reason.rstrip('.')}); once more, for what is missing")
             reason = vagrant_command.call(FILES, self.provider.name, words, log, timeout=PATIENCE[patience])
+        for file in FILES.glob("ssh-config-*"):
+            file.unlink()  # a machine that was booted may have another address, or another port
         if reason is not None:
             raise LabError(
                 f"`vagrant {words[0]}` failed: {reason.rstrip('.')} (log: {log}); "
@@ -366,8 +340,8 @@ class VagrantDriver(LocalDriver):
 
     def _here(self, node: str, wanted: set[int]) -> dict[int, int]:
         """Return which process of this machine each of a container's is; empty for a virtual machine."""
-        first = self.provider.first_process(node) if wanted else None
-        return {} if first is None else inside.here(first, wanted)
+        found = inside.here(self.provider.processes(node)) if wanted else {}
+        return {inner: pid for inner, pid in found.items() if inner in wanted}
 
     def _write_pids(self, nodes: Iterable[str] | None = None) -> None:
         """Tell the recorder which processes of this machine the programs of some or all nodes are."""
@@ -434,9 +408,12 @@ class VagrantDriver(LocalDriver):
             self._remote.forget(node)
         owner = self._owner()
         if FILES.exists() and (owner.path == self.home.path or not owner.exists):
+            made = self.provider.made()
             self._destroy()
             if owner.path == self.home.path and not isinstance(self.provider, Docker):
-                self.home.forget_data()  # it was on the machines' disks, and the secrets open nothing now
+                if made:
+                    say("  the data went with the machines' disks; the next lab begins from nothing")
+                self.home.forget_data()  # the secrets open nothing now
 
     def _owner(self) -> Home:
         """Return the home of the lab that the machines belong to."""
@@ -448,6 +425,10 @@ class VagrantDriver(LocalDriver):
         made = self.provider.made()
         if made:
             self.provider.refuse_unfit()
+            if shutil.which("vagrant") is None and not isinstance(self.provider, Docker):
+                raise LabError(
+                    f"Only Vagrant can remove its machines ({', '.join(made)}), and it is gone; install it."
+                )
         with ThreadPoolExecutor(max(1, len(made))) as pool:
             list(pool.map(self._off_if_on, made))
         try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from helpers.drivers.providers import run
+from helpers.drivers.remote import UnreachableError
 from helpers.home import write_private
 from helpers.topology import LAB_DATA
 
@@ -32,22 +33,30 @@ def call(files: Path, provider: str, words: Sequence[str], log: Path, timeout: f
     return why(done.stderr) if done.returncode else None
 
 
-def write_ssh_config(files: Path) -> None:
-    """Write ssh's options for the virtual machines, as Vagrant gives them."""
-    done = run(*_environment(files), "vagrant", "ssh-config", timeout=120)
-    write_private(files / "ssh-config", done.stdout)
+def write_ssh_config(files: Path, node: str, file: Path) -> None:
+    """Write ssh's options for a virtual machine, as Vagrant gives them.
+
+    Raises `UnreachableError` when it gives none: ssh would look for a machine of that name elsewhere.
+    """
+    done = run(*_environment(files), "vagrant", "ssh-config", node, timeout=120)
+    if done.returncode or f"Host {node}\n" not in done.stdout:
+        raise UnreachableError(f"Vagrant knows no way to {node}: {why(done.stderr)}")
+    write_private(file, done.stdout)
 
 
 def why(stderr: str) -> str:
     """Return the reason that Vagrant gives, in one line.
 
     When machines failed side by side it comes last, after a preface per machine that says there was an error;
-    what Docker said is a paragraph of its own.
+    what Docker or VirtualBox said is a paragraph of its own, and libvirt's words come after an announcement.
     """
     paragraphs = [" ".join(part.split()) for part in stderr.split("\n\n") if part.strip()]
+    machine = ""
     for at, part in enumerate(paragraphs):
         if preface := re.search(r"executing the action on the '(\w+)' machine\.", part):
-            reasons = paragraphs[at + 1 :]
-            docker = [part for part in reasons if part.startswith("Stderr: ")]
-            return f"{preface[1]}: {next(iter(docker or reasons), 'no reason given')}"
-    return next(iter(paragraphs), "no reason given")
+            machine, paragraphs = f"{preface[1]}: ", paragraphs[at + 1 :]
+            break
+    told = [part for part in paragraphs if part.startswith("Stderr: ")]
+    # A paragraph that only announces the reason is none.
+    reasons = told or [part for part in paragraphs if not re.search(r"\bbelow[.:]$", part)] or paragraphs
+    return machine + next(iter(reasons), "no reason given")

@@ -31,6 +31,7 @@ from tests import unchanged
         ("kill", "mysql", 7),
         ("maintenance", "todo0", 3),
         ("leave", "todo1:agent", 7),
+        ("suspend", "todo0", 14),
         ("unplug", "vault.leader", 30),
         ("unplug", "consul", 20),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from helpers import cli
-from helpers.drivers import guest, guest_python, providers, vagrant, vagrant_command
+from helpers.drivers import guest, guest_python, host, inside, providers, vagrant, vagrant_command
 from helpers.errors import LabError
 from helpers.home import Home
 from helpers.lab import Lab
@@ -137,6 +138,20 @@ is in use
 
 Stdout:
 """
+VIRTUALBOX = """\
+There was an error while executing `VBoxManage`, a CLI used by Vagrant
+for controlling VirtualBox. The command and stderr is shown below.
+
+Command: ["startvm", "4711", "--type", "headless"]
+
+Stderr: VBoxManage: error: VT-x is being used by another hypervisor
+"""
+LIBVIRT = """\
+There was an error talking to Libvirt. The error message is shown
+below:
+
+Call to virDomainCreateWithFlags failed: no space left
+"""
 FAILED_PROVISIONER = SIDE_BY_SIDE.partition("A Docker command")[0] + "The SSH command returned 1.\n"
 
 
@@ -148,10 +163,67 @@ FAILED_PROVISIONER = SIDE_BY_SIDE.partition("A Docker command")[0] + "The SSH co
         (SIDE_BY_SIDE, "todo1: Stderr: the address is in use"),
         (FAILED_PROVISIONER, "todo1: The SSH command returned 1."),
         (SIDE_BY_SIDE.partition("A Docker command")[0], "todo1: no reason given"),
+        (VIRTUALBOX, "Stderr: VBoxManage: error: VT-x is being used by another hypervisor"),
+        (LIBVIRT, "Call to virDomainCreateWithFlags failed: no space left"),
     ],
 )
 def test_vagrants_reason_is_found_behind_its_preface(said: str, reason: str) -> None:
     assert vagrant_command.why(said) == reason
+
+
+def test_a_way_to_a_machine_that_vagrant_does_not_know_is_no_way(path: Path, tmp_path: Path) -> None:
+    stub(path, "env", "echo 'Host todo0'; echo '  Port 2200'")
+    vagrant_command.write_ssh_config(tmp_path, "todo0", tmp_path / "ssh-config-todo0")
+    assert "Port 2200" in (tmp_path / "ssh-config-todo0").read_text()
+    with pytest.raises(LabError, match="no way to todo1"):
+        vagrant_command.write_ssh_config(tmp_path, "todo1", tmp_path / "ssh-config-todo1")
+    assert not (tmp_path / "ssh-config-todo1").exists()
+
+
+@pytest.mark.parametrize(("client", "api"), [("1.50", None), ("1.52", "1.51"), ("1.60", "1.51"), ("", None)])
+def test_vagrant_asks_a_newer_docker_for_what_it_still_understands(
+    path: Path, tmp_path: Path, client: str, api: str | None
+) -> None:
+    stub(path, "docker", f"echo {client}")
+    assert providers.Docker(tmp_path).api() == api
+
+
+@pytest.mark.parametrize(
+    ("line", "provider", "refused"),
+    [
+        ("172.20.0.0/16 dev br-1f proto kernel scope link", "docker", True),
+        ("172.20.20.0/24 dev virbr1 proto kernel", "docker", True),
+        ("172.20.20.0/24 dev virbr1 proto kernel", "libvirt", False),
+        ("default via 10.0.0.1 dev eth0", "docker", False),
+    ],
+)
+def test_a_route_of_somebody_else_is_named(
+    path: Path, tmp_path: Path, line: str, provider: str, refused: bool
+) -> None:
+    stub(path, "ip", f"echo '{line}'")
+    asked = providers.PROVIDERS[provider](tmp_path)
+    if refused:
+        with pytest.raises(LabError, match=r"are in use here \(172\.20\..*LAB_NETWORK"):
+            host.refuse_taken_addresses(asked, "172.20.20")
+    else:
+        host.refuse_taken_addresses(asked, "172.20.20")
+
+
+def test_machines_that_only_vagrant_can_remove_are_not_forgotten(
+    path: Path, driver: vagrant.VagrantDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(path, "virsh", "echo running")
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "libvirt")
+    file = vagrant.FILES / "machines" / "todo0" / "libvirt" / "id"
+    file.parent.mkdir(parents=True)
+    file.write_text("abc")
+    with pytest.raises(LabError, match=r"Only Vagrant can remove its machines \(todo0\)"):
+        vagrant.VagrantDriver(driver.home, driver.topology).down(lambda _line: None)
+    assert file.exists()
+
+
+def test_a_process_that_lives_in_no_container_is_none_of_a_container_s() -> None:
+    assert inside.here([os.getpid()]) == {}
 
 
 def test_a_lab_that_was_never_booted_goes_down(path: Path, driver: vagrant.VagrantDriver) -> None:
@@ -180,7 +252,7 @@ def test_too_little_memory_is_one_sentence(
 ) -> None:
     stub(path, "vagrant", "exit 0")
     monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
-    monkeypatch.setitem(vagrant.MEMORY, "containers", 1e6)
+    monkeypatch.setitem(host.MEMORY, "containers", 1e6)
     with pytest.raises(LabError, match="GiB are free"):
         driver.prepare(lambda _line: None)
 
