@@ -67,7 +67,7 @@ class Registration:
         registered = False
         while not self._stop.is_set():
             try:
-                # A second registration would set the check to passing: only if it is missing.
+                # Once, and again only if it is missing: a first registration says `passing` before any check.
                 if not registered or self._settings.name not in client.agent.services():
                     self._register(client)
                     registered = True

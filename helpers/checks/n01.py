@@ -40,6 +40,7 @@ LOG = pd.DataFrame(
         ("request", "todo0", "/health", 503),
         ("request", "todo1", "/todo", 200),
         ("request", "todo1", "/health", 200),
+        ("credential_in_use", "todo0", None, None),  # no request: it must not thin out todo0's share
         ("credential_in_use", "todo1", None, None),
         ("request", "todo2", "/todo", 503),
     ],
@@ -58,6 +59,11 @@ def _only_server_errors(logs: pd.DataFrame) -> pd.Series:
     return (requests.status >= 500).groupby(requests.instance).mean()
 
 
+def _all_events(logs: pd.DataFrame) -> pd.Series:
+    others = logs[logs.path != "/health"]
+    return (others.status >= 400).groupby(others.instance).mean()
+
+
 def _counts(logs: pd.DataFrame) -> pd.Series:
     requests = logs[(logs.event == "request") & (logs.path != "/health")]
     return (requests.status >= 400).groupby(requests.instance).sum()
@@ -69,7 +75,7 @@ def _counts(logs: pd.DataFrame) -> pd.Series:
     hint="Keep the rows with event 'request' and a path other than '/health'. The mean of a column of "
     "True and False is the share of True; groupby gives it per instance.",
     right="One expression, because the log is a table. Prose lines would need a parser first.",
-    wrong=[_all_requests, _only_server_errors, _counts, 0.25],
+    wrong=[_all_requests, _only_server_errors, _all_events, _counts, 0.25],
 )
 def share_of_refused(answer: Callable[[pd.DataFrame], object]) -> str | None:
     """The share of requests with a status of 400 or above, per instance, without /health."""

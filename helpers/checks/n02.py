@@ -11,27 +11,33 @@ import hvac
 from helpers.exercises import exercise
 from helpers.lab import Lab
 
-# Three instances as an agent tells them; the second has no address of its own, the third is ill.
+# Instances as an agent tells them; the second has no address of its own, the others are not well: one by its
+# own check, one by half, one by its node's.
 _ENTRIES: list[dict[str, Any]] = [
     {
         "Node": {"Node": node, "Address": f"192.0.2.{number}"},
         "Service": {"ID": node, "Service": "shop", "Tags": [], "Address": address, "Port": 8000 + number},
-        "Checks": [{"Node": node, "CheckID": "service:shop", "Status": status}],
+        "Checks": [
+            {"Node": node, "CheckID": "serfHealth", "Status": alive},
+            {"Node": node, "CheckID": "service:shop", "Status": status},
+        ],
     }
-    for node, number, address, status in (
-        ("one", 1, "198.51.100.1", "passing"),
-        ("two", 2, "", "passing"),
-        ("three", 3, "198.51.100.3", "critical"),
+    for node, number, address, alive, status in (
+        ("one", 1, "198.51.100.1", "passing", "passing"),
+        ("two", 2, "", "passing", "passing"),
+        ("three", 3, "198.51.100.3", "passing", "critical"),
+        ("four", 4, "198.51.100.4", "passing", "warning"),
+        ("five", 5, "198.51.100.5", "critical", "passing"),
     )
 ]
 
 
 def _agent() -> Any:
-    """Return what a client answers about a service with three instances, two of them passing."""
+    """Return what a client answers about a service with five instances, two of them passing."""
 
     def health(service: str, **asked: Any) -> Any:
-        well = [e for e in _ENTRIES if not asked.get("passing") or e["Checks"][0]["Status"] == "passing"]
-        return "12", well if service == "shop" else []
+        well = [e for e in _ENTRIES if all(check["Status"] == "passing" for check in e["Checks"])]
+        return "12", (well if asked.get("passing") else _ENTRIES) if service == "shop" else []
 
     def catalog(service: str, **_: Any) -> Any:
         return "12", [
@@ -52,6 +58,20 @@ def _from_catalog(client: Any, service: str) -> list[str]:
     """Ask the catalog: the dead are on the list, too."""
     found = client.catalog.service(service)[1]
     return [f"{e['ServiceAddress'] or e['Address']}:{e['ServicePort']}" for e in found]
+
+
+def _own_check_only(client: Any, service: str) -> list[str]:
+    """Filter by the service's own check: what its node's says is lost."""
+    found = client.health.service(service)[1]
+    well = [e for e in found if e["Checks"][-1]["Status"] == "passing"]
+    return [f"{e['Service']['Address'] or e['Node']['Address']}:{e['Service']['Port']}" for e in well]
+
+
+def _not_critical(client: Any, service: str) -> list[str]:
+    """Take what is not critical: a warning is no pass."""
+    found = client.health.service(service)[1]
+    well = [e for e in found if all(check["Status"] != "critical" for check in e["Checks"])]
+    return [f"{e['Service']['Address'] or e['Node']['Address']}:{e['Service']['Port']}" for e in well]
 
 
 def _without_node_address(client: Any, service: str) -> list[str]:
@@ -77,7 +97,10 @@ def _nobody(*_: Any) -> list[str]:
     hint="health.service(..., passing=True) returns an index and a list of entries; each has the parts "
     "Node and Service. Which of the two has an address when the service has none?",
     right="you ask for the passing only, and a service without an address is where its node is.",
-    wrong=[_from_catalog, _without_node_address, _always_node_address, _nobody],
+    wrong=[
+        *(_from_catalog, _own_check_only, _not_critical),
+        *(_without_node_address, _always_node_address, _nobody),
+    ],
 )
 def addresses(answer: Callable[[Any, str], list[str]]) -> str | None:
     """Return what is wrong with the addresses that `answer(client, service)` finds."""
@@ -87,8 +110,8 @@ def addresses(answer: Callable[[Any, str], list[str]]) -> str | None:
     if not isinstance(found, list | tuple | set):
         return f"it returns a {type(found).__name__} where a list of texts is expected."
     got = set(found)
-    if "198.51.100.3:8003" in got or "192.0.2.3:8003" in got:
-        return "it names an instance that is critical: ask for passing."
+    if any(str(each).endswith((":8003", ":8004", ":8005")) for each in got):
+        return "it names an instance of which not every check passes: ask for passing."
     if ":8002" in got:
         return "an instance without an address of its own got none: Consul means the address of its node."
     if "192.0.2.1:8001" in got:
