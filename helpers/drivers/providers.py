@@ -118,6 +118,10 @@ class Provider:
         """Return the ids of a machine's processes as seen from outside of it, if anybody can tell."""
         return []
 
+    def labs(self) -> set[Path]:
+        """Return the homes of the labs, of whatever checkout, that have machines of this provider here."""
+        return set()
+
     def sweep(self, home: Path, network: str) -> None:
         """Remove what `vagrant destroy` may have left of the lab in `home`."""
 
@@ -209,6 +213,12 @@ class Docker(Provider):
         said = run("docker", "version", "--format", "{{.Client.APIVersion}}", timeout=10).stdout.strip()
         numbers = tuple(int(part) for part in said.split(".") if part.isdigit())
         return "1.51" if numbers >= (1, 52) else None
+
+    def labs(self) -> set[Path]:
+        """Return the homes that the containers' labels name."""
+        shown = '{{.Label "twelve-factor-lab"}}'
+        told = run("docker", "ps", "-a", "--filter", "label=twelve-factor-lab", "--format", shown)
+        return {Path(line) for line in told.stdout.splitlines() if line}
 
     def sweep(self, home: Path, network: str) -> None:
         """Remove containers that bear the lab's label, and the network that Vagrant made for them."""

@@ -120,6 +120,13 @@ class VagrantDriver(LocalDriver):
                 f"run `LAB_HOME={owner.path} lab down --purge` first."
             )
         if not self.provider.made():
+            for other in self.provider.labs() - {self.home.path}:
+                if Home(other).exists:
+                    raise LabError(
+                        f"The lab in {other} has such machines, of another checkout; run `LAB_HOME={other} "
+                        "lab down --purge` there first: there is one bridge for all."
+                    )
+                self.provider.sweep(other, self.topology.network)  # nobody else will
             host.refuse_little_memory(self.provider)
             if not Path(f"/sys/class/net/{BRIDGE}").exists():
                 host.refuse_taken_addresses(self.provider, self.topology.network)

@@ -209,6 +209,26 @@ def test_a_route_of_somebody_else_is_named(
         host.refuse_taken_addresses(asked, "172.20.20")
 
 
+def test_machines_of_another_checkout_are_named_and_those_of_no_lab_removed(
+    path: Path, driver: vagrant.VagrantDriver, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    other = Home(tmp_path / "other")
+    other.create()
+    stub(path, "vagrant", "exit 0")
+    stub(path, "ip", "exit 0")
+    stub(
+        path,
+        "docker",
+        f'echo "$*" >>"{path}/asked"; case "$*" in *"-a --filter"*) echo "{other.path}";; esac',
+    )
+    monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin:/usr/sbin")
+    with pytest.raises(LabError, match=r"The lab in .*other has such machines"):
+        driver._refuse_unfit_machine()
+    shutil.rmtree(other.path)
+    driver._refuse_unfit_machine()
+    assert f"label=twelve-factor-lab={other.path}" in (path / "asked").read_text()
+
+
 def test_machines_that_only_vagrant_can_remove_are_not_forgotten(
     path: Path, driver: vagrant.VagrantDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
