@@ -158,8 +158,11 @@ def driver_tools() -> tuple[tuple[str, str], ...]:
     if driver == "netns":
         return netns.TOOLS
     if driver == "vagrant":
-        chosen = os.environ.get("VAGRANT_DEFAULT_PROVIDER") == providers.Docker.name
-        return host.TOOLS + (providers.Docker.tools if chosen else ())
+        if os.environ.get("VAGRANT_DEFAULT_PROVIDER") != providers.Docker.name:
+            return host.TOOLS
+        # A client alone, such as one for a remote daemon, is no Docker here unless its daemon answers.
+        daemon = () if providers.Docker(Path()).usable() else (("dockerd", "docker.io"),)
+        return host.TOOLS + providers.Docker.tools + daemon
     return ()
 
 

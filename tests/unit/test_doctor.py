@@ -43,7 +43,7 @@ def test_this_machine_has_everything() -> None:
         ("netns", "", {"ip", "nft"}),
         ("vagrant", "", {"vagrant", "ssh", "ssh-keygen"}),
         ("vagrant", "libvirt", {"vagrant", "ssh", "ssh-keygen"}),
-        ("vagrant", "docker", {"vagrant", "ssh", "ssh-keygen", "docker", "debootstrap"}),
+        ("vagrant", "docker", {"vagrant", "ssh", "ssh-keygen", "docker", "debootstrap", "dockerd"}),
     ],
 )
 def test_a_driver_s_programs_are_asked_for_when_it_is_chosen(
@@ -57,6 +57,16 @@ def test_a_driver_s_programs_are_asked_for_when_it_is_chosen(
     found = [found for found in doctor.diagnose() if "driver" in found.subject]
     assert {one.subject.split("`")[1] for one in found} == wanted
     assert all((one.state, one.remedy) == ("missing", "`lab doctor --fix` installs it") for one in found)
+
+
+def test_a_daemon_that_answers_may_run_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = tmp_path / "docker"
+    client.write_text("#!/bin/sh\nexit 0\n")
+    client.chmod(0o755)
+    monkeypatch.setenv("LAB_DRIVER", "vagrant")
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", "docker")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "dockerd" not in dict(doctor.driver_tools())
 
 
 def test_the_lock_is_read_for_this_system() -> None:
