@@ -270,7 +270,8 @@ def test_machines_of_a_lab_whose_folder_is_gone_are_removed(
 def test_too_little_memory_is_one_sentence(
     path: Path, driver: vagrant.VagrantDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stub(path, "vagrant", "exit 0")
+    for name in ("vagrant", "docker"):
+        stub(path, name, "exit 0")
     monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
     monkeypatch.setitem(host.MEMORY, "containers", 1e6)
     with pytest.raises(LabError, match="GiB are free"):
