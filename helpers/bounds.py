@@ -309,7 +309,7 @@ def _server_restarted(config: Config) -> dict[str, Bound]:
             config.start + up + config.lock_retry + wait + ALLOWANCE,
             f"0 … {config.start:g} (start) + {up:g} (election, replay) + {config.lock_retry:g} + {wait:g}"
             f" (if the leader was lost) + {ALLOWANCE:g}",
-            "Consul raft configuration, session.go, api/lock.go",
+            "Consul raft configuration, session.go, api/lock.go; measured 0–2.3 in ten runs",
         )
     }
 
@@ -397,7 +397,7 @@ def _server_reunited(config: Config, lasted: float) -> dict[str, Bound]:
     lock-delay run as after a crash, from the cut on. And the reunion has an echo: old news of the cut calls a
     node failed for a moment, which ends the session of a leader that had come through it all, and shuts the
     lock for the lock-delay anew. Seen in the records: the leader's node passing 0.6 s after the repair,
-    critical from 2.0 to 2.2, another leader 15 s later. Measured 16.6–32.0 s after 20 s in 14 runs, and 51.6
+    critical from 2.0 to 2.2, another leader 15 s later. Measured 16.6–36.3 s after 20 s in 15 runs, and 51.6
     once. Nothing is said of `leader_again`: a leader that kept its lock has no second beginning.
     """
     met, crash = serf_reunited(config), leader_after_crash(config)

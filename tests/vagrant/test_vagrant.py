@@ -105,7 +105,7 @@ def test_a_node_that_leaves_has_left_and_comes_back(lab: Lab) -> None:
     assert lab.state == "deployed"
 
 
-def test_a_restarted_service_is_another_process_with_a_secret_of_its_own(lab: Lab) -> None:
+def test_a_restarted_service_is_another_process(lab: Lab) -> None:
     todo = lab.topology.target("todo0")
     before = lab.driver.pid(todo)
     with lab.record("todo0: restart") as run:
