@@ -153,8 +153,13 @@ def driver_tools() -> tuple[tuple[str, str], ...]:
     """Return the programs that the chosen driver calls, each with Debian's package; none for `local`.
 
     Docker is asked for only where `VAGRANT_DEFAULT_PROVIDER` names it: Vagrant may have another provider.
+    Raises `LabError` for a driver that there is not.
     """
-    driver = os.environ.get("LAB_DRIVER")
+    from helpers.lab import DRIVERS
+
+    driver = os.environ.get("LAB_DRIVER") or "local"
+    if driver not in DRIVERS:
+        raise LabError(f"LAB_DRIVER is {driver!r}; the drivers are {', '.join(DRIVERS)}.")
     if driver == "netns":
         return netns.TOOLS
     if driver == "vagrant":

@@ -59,6 +59,12 @@ def test_a_driver_s_programs_are_asked_for_when_it_is_chosen(
     assert all((one.state, one.remedy) == ("missing", "`lab doctor --fix` installs it") for one in found)
 
 
+def test_an_unknown_driver_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAB_DRIVER", "nothing")
+    with pytest.raises(LabError, match="LAB_DRIVER is 'nothing'; the drivers are local"):
+        doctor.driver_tools()
+
+
 def test_a_daemon_that_answers_may_run_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = tmp_path / "docker"
     client.write_text("#!/bin/sh\nexit 0\n")
