@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import requests
 
-from helpers import Lab, faults
+from helpers import Lab, LabError, faults
 from helpers.experiment import Run
 from helpers.faults import FAULTS
 from helpers.topology import LAB_DATA, REPOSITORY
@@ -45,6 +46,18 @@ def experiment(lab: Lab, fault: str, target: str, seconds: float) -> Run:
         run.observe(seconds)
     assert str(run.verdict()) == "held", run.table().to_string()
     return run
+
+
+def process_of_todo(lab: Lab) -> None:
+    """Ask the operating system of todo0's node about todo0, and about one that does not run."""
+    target = lab.topology.target("todo0:todo")
+    found = lab.driver.process(target)
+    assert found.command[1:] == ["-m", "todo"]
+    assert found.environment["TODO_NAME"] == "todo0"
+    assert found.listening == [lab.topology.ports["todo"]]
+    spare = lab.topology.target("todo2:todo")
+    with pytest.raises(LabError, match="todo2:todo does not run"):
+        lab.driver.process(spare)
 
 
 def cut_from_mysql(lab: Lab, todo: str) -> None:

@@ -6,12 +6,23 @@ It knows nothing about Vault or todo: the ladder of states (helpers/states.py) d
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from helpers.topology import Target, Topology
 
 Say = Callable[[str], None]
 Signal = Literal["KILL", "STOP", "CONT", "TERM", "HUP"]
+
+
+@dataclass(frozen=True)
+class Process:
+    """A running program as the operating system of its node knows it."""
+
+    pid: int  # on its node
+    command: list[str]
+    environment: dict[str, str]
+    listening: list[int]  # TCP ports
 
 
 class Driver(Protocol):
@@ -55,6 +66,12 @@ class Driver(Protocol):
 
     def pid(self, target: Target) -> int | None:
         """Return the process id on this machine, or None when it does not run."""
+
+    def process(self, target: Target) -> Process:
+        """Return what the operating system of its node knows of a running program.
+
+        Raises `LabError` when it does not run.
+        """
 
     def state(self, target: Target) -> str:
         """Return `running`, `paused` or `stopped`."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from helpers.drivers import Process, ports
 from helpers.drivers.remote import Remote, UnreachableError
 
 
@@ -24,6 +26,25 @@ def look(remote: Remote, node: str, programs: Iterable[str]) -> dict[str, tuple[
     except UnreachableError:
         return {}
     return {name: (int(pid), letter) for name, pid, letter in said}
+
+
+def process(remote: Remote, node: str, pid: int) -> Process:
+    """Return what a machine's kernel knows of one of its processes (proc_pid_environ(5)).
+
+    Raises `LabError` when there is no such process, and `UnreachableError` when the machine is silent.
+    """
+    files = f"for file in cmdline environ; do base64 -w 0 /proc/{pid}/$file || exit 1; echo; done"
+    said = remote.run(node, f"{files}; {' '.join(ports.LISTENERS)}")
+    first, second, listeners = said.split("\n", 2)
+    command, environment = (_words(coded) for coded in (first, second))
+    pairs = (word.partition("=") for word in environment)
+    variables = {name: value for name, _, value in pairs}
+    return Process(pid, command, variables, ports.listening(listeners, pid))
+
+
+def _words(coded: str) -> list[str]:
+    """Return the words of a file of /proc that ends each with a zero, and may hold line ends."""
+    return base64.b64decode(coded).decode(errors="replace").rstrip("\0").split("\0")
 
 
 def here(processes: Iterable[int]) -> dict[int, int]:

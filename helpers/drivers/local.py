@@ -24,7 +24,7 @@ from xmlrpc.client import Fault, ServerProxy
 import psutil
 from supervisor.xmlrpc import Faults, SupervisorTransport
 
-from helpers.drivers import Say, Signal, ports, strays
+from helpers.drivers import Process, Say, Signal, ports, strays
 from helpers.errors import LabError
 from helpers.home import Home, write_private
 from helpers.programs import find
@@ -92,13 +92,14 @@ class LocalDriver:
         return strays.find(self.home.path, self.supervisor)
 
     def clear_strays(self, say: Say) -> None:
-        """End what a dead supervisord left behind, and say so."""
+        """End what a dead supervisord left behind, and say so; let what was killed come to its end."""
         if found := self.strays():
             say(
                 f"found {len(found)} processes of a lab whose supervisor is gone "
                 f"(first: {found[0].command}, process {found[0].pid}); ending them"
             )
             strays.end(found)
+        strays.outlast_exiting()
 
     def up(self, say: Say) -> None:
         """Start supervisord unless it answers; clear what a dead one left; refuse taken ports."""
@@ -263,6 +264,23 @@ class LocalDriver:
             return None
         pid: int = info["pid"]
         return pid if pid and psutil.pid_exists(pid) else None
+
+    def process(self, target: Target) -> Process:
+        """Return what the operating system knows of a running program.
+
+        Raises `LabError` when it does not run.
+        """
+        try:
+            if (pid := self.pid(target)) is not None:
+                found = psutil.Process(pid)
+                return Process(pid, found.cmdline(), found.environ(), self._listening(target, found))
+        except psutil.NoSuchProcess:  # it has just ended
+            pass
+        raise LabError(f"{target} does not run.")
+
+    def _listening(self, target: Target, process: psutil.Process) -> list[int]:
+        connections = process.net_connections("tcp")
+        return sorted({each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN})
 
     def state(self, target: Target) -> str:
         """Return `running`, `paused` or `stopped`, as the operating system sees the process."""

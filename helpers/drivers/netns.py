@@ -14,7 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from helpers.drivers import Say, providers, routes, rules, strays
+import psutil
+
+from helpers.drivers import Say, ports, providers, routes, rules, strays
 from helpers.drivers.local import LocalDriver
 from helpers.errors import LabError
 from helpers.home import Home
@@ -189,6 +191,10 @@ class NetnsDriver(LocalDriver):
     def _command(self, target: Target, folder: Path) -> str:
         """Enter the node's namespace and become the program: `ip netns exec` replaces itself."""
         return f"ip netns exec {PREFIX}{target.node} {super()._command(target, folder)}"
+
+    def _listening(self, target: Target, process: psutil.Process) -> list[int]:
+        """Return what it listens on in its namespace: psutil knows the connections of its own."""
+        return ports.listening(_inside(target.node, *ports.LISTENERS).stdout, process.pid)
 
     def _refuse_taken_ports(self) -> None:
         """Nothing to refuse: the namespaces are new, nobody listens in them."""

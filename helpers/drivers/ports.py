@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import socket
 import sys
 from collections.abc import Iterable
@@ -10,6 +11,8 @@ from collections.abc import Iterable
 import psutil
 
 from helpers.errors import LabError
+
+LISTENERS = ("ss", "-Hltnp")  # iproute2's: a line a listening TCP socket, with its processes
 
 
 def taken(addresses: Iterable[tuple[str, int]]) -> list[tuple[str, int]]:
@@ -56,3 +59,9 @@ def owner(address: str, port: int) -> str:
             except psutil.NoSuchProcess:
                 continue
     return "a process that this user may not see"
+
+
+def listening(shown: str, pid: int) -> list[int]:
+    """Return the ports on which a process listens, of what `LISTENERS` shows where it runs."""
+    owned = [line.split()[3] for line in shown.splitlines() if re.search(rf"\bpid={pid}\b", line)]
+    return sorted({int(address.rpartition(":")[2]) for address in owned})

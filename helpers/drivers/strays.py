@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import psutil
 
 MARK = "TWELVE_FACTOR_LAB"
 SERVERS = ("consul", "vault", "mariadbd", "mysqld")
+_PF_EXITING = 0x4  # linux/sched.h; the flags are the ninth field of /proc/<pid>/stat, see proc_pid_stat(5)
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,32 @@ def end(strays: list[Stray], patience: float = 3.0) -> None:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
     psutil.wait_procs(left, timeout=patience)
+
+
+def exiting(stat: str) -> bool:
+    """Say of a line of /proc/<pid>/stat whether the kernel is still taking that process apart.
+
+    Its memory goes first, and with it the mark; its ports, locks and namespaces go after that. The first
+    thread may be a zombie already while others, which hold all that, are not at their end.
+    """
+    fields = stat.rpartition(")")[2].split()  # from the third on: the second, the name, may hold anything
+    state, flags, threads = fields[0], int(fields[6]), int(fields[17])
+    return bool(flags & _PF_EXITING) and (state != "Z" or threads > 1)
+
+
+def outlast_exiting(patience: float = 10.0) -> None:
+    """Wait, for `patience` seconds at most, until no killed process of this user is still exiting (Linux).
+
+    Which of them was a lab's nobody can say any more, so all are waited for; that is milliseconds.
+    """
+    deadline = time.monotonic() + patience
+    while any(_exiting_now(pid) for pid in psutil.pids()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _exiting_now(pid: int) -> bool:
+    folder = Path(f"/proc/{pid}")
+    try:
+        return folder.stat().st_uid == os.getuid() and exiting((folder / "stat").read_text())
+    except OSError:  # gone meanwhile, or not Linux
+        return False

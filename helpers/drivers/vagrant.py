@@ -17,7 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from helpers.drivers import Say, Signal, guest, guest_python, host, inside, rules, strays, vagrant_command
+from helpers.drivers import (
+    Process,
+    Say,
+    Signal,
+    guest,
+    guest_python,
+    host,
+    inside,
+    rules,
+    strays,
+    vagrant_command,
+)
 from helpers.drivers.local import RECORDER, LocalDriver
 from helpers.drivers.providers import Docker, Provider, choose
 from helpers.drivers.remote import Remote, UnreachableError
@@ -323,6 +334,18 @@ class VagrantDriver(LocalDriver):
         if pid is None:
             return None
         return self._here(target.node, {pid}).get(pid, pid)
+
+    def process(self, target: Target) -> Process:
+        """Return what its machine's kernel knows of a running program.
+
+        Raises `LabError` when it does not run.
+        """
+        if target == RECORDER:
+            return super().process(target)
+        pid, _ = self._look(target)
+        if pid is None:
+            raise LabError(f"{target} does not run.")
+        return inside.process(self._remote, target.node, pid)
 
     def state(self, target: Target) -> str:
         """Return `running`, `paused` or `stopped`; a machine without power runs nothing."""

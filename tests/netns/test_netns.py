@@ -63,6 +63,10 @@ def test_no_acknowledged_write_is_lost_when_the_leader_is_cut_off(lab: Lab, atte
     assert all(each["silent until"] - each["silent from"] >= 19.8 for each in demanded), demanded
 
 
+def test_what_the_system_knows_of_a_program(lab: Lab) -> None:
+    unchanged.process_of_todo(lab)
+
+
 def test_a_cut_node_is_reached_by_the_host_and_not_by_its_peers(lab: Lab) -> None:
     unchanged.cut_from_mysql(lab, "todo0")
 

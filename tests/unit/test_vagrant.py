@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
@@ -19,6 +20,7 @@ from helpers.errors import LabError
 from helpers.home import Home
 from helpers.lab import Lab
 from helpers.topology import LAB_DATA, REPOSITORY, Target, load
+from helpers.waiting import until
 
 
 def stub(folder: Path, name: str, script: str) -> None:
@@ -244,6 +246,41 @@ def test_machines_that_only_vagrant_can_remove_are_not_forgotten(
 
 def test_a_process_that_lives_in_no_container_is_none_of_a_container_s() -> None:
     assert inside.here([os.getpid()]) == {}
+
+
+class ThisMachine:
+    """Runs the scripts for a node here, as they are, but for what `ss` shows."""
+
+    def __init__(self, shown: str) -> None:
+        self.shown = shown
+
+    def run(self, _node: str, script: str) -> str:
+        script = f"ss() {{ printf '%s\n' '{self.shown}'; }}\n{script}"
+        done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise LabError("A command on the machine failed.")
+        return done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="machines have /proc")
+def test_a_process_of_a_machine_tells_what_its_kernel_knows() -> None:
+    """An argument with a line end, a variable with an equals sign, and the neighbour's ports left out."""
+    words = [sys.executable, "-c", "input()", "two\nlines"]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, env={"ONE": "a=b", "EMPTY": ""}) as asked:
+        end = 'users:(("python3",pid={},fd=6))'
+        lines = [
+            f"LISTEN 0 100 172.20.20.14:8080 0.0.0.0:* {end.format(asked.pid)}",
+            f"LISTEN 0 100 [::]:8081 [::]:* {end.format(asked.pid)}",
+            f"LISTEN 0 100 172.20.20.14:8500 0.0.0.0:* {end.format(f'{asked.pid}0')}",
+        ]
+        remote: Any = ThisMachine("\n".join(lines))
+        until(lambda: "input()" in Path(f"/proc/{asked.pid}/cmdline").read_text(), "The exec of Python", 5)
+        found = inside.process(remote, "todo0", asked.pid)
+        asked.communicate(b"\n")
+    assert (found.pid, found.command, found.listening) == (asked.pid, words, [8080, 8081])
+    assert found.environment == {"ONE": "a=b", "EMPTY": ""}
+    with pytest.raises(LabError):
+        inside.process(remote, "todo0", asked.pid)  # which has ended
 
 
 def test_a_lab_that_was_never_booted_goes_down(path: Path, driver: vagrant.VagrantDriver) -> None:

@@ -149,6 +149,10 @@ def test_a_unit_does_not_start_again_by_itself(lab: Lab) -> None:
     assert inside(lab, "todo0", "systemctl", "is-active", "lab-todo") == "failed"
 
 
+def test_what_the_system_knows_of_a_program(lab: Lab) -> None:
+    unchanged.process_of_todo(lab)
+
+
 def test_a_cut_node_is_reached_by_the_host_and_not_by_its_peers(lab: Lab) -> None:
     unchanged.cut_from_mysql(lab, "todo0")
 
