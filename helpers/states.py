@@ -6,6 +6,7 @@ condition of the rung itself: half up, paused, sealed, interrupted.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import consul
@@ -99,8 +100,8 @@ def reach(lab: Lab, state: str) -> None:
 
 def mend(lab: Lab) -> None:
     """Mend every node's network; nothing happens to one that is whole."""
-    for node in lab.topology.nodes:
-        lab.driver.mend(node)
+    with ThreadPoolExecutor(len(lab.topology.nodes)) as pool:
+        list(pool.map(lab.driver.mend, lab.topology.nodes))
 
 
 def climb(lab: Lab, state: str) -> None:
@@ -168,8 +169,9 @@ def _nodes_up(lab: Lab) -> bool:
     wanted = [
         Target(node.name, program) for node in regular for program in node.programs if program != "todo"
     ]
-    if any(lab.driver.state(target) != "running" for target in wanted):
-        return False
+    with ThreadPoolExecutor(len(wanted)) as pool:  # a machine takes its time to answer
+        if set(pool.map(lab.driver.state, wanted)) != {"running"}:
+            return False
     server = lab.consul(lab.topology.server.name)
     alive = {member["Name"] for member in server.agent.members() if member["Status"] == 1}
     return bool(server.status.leader()) and {node.name for node in regular} <= alive

@@ -330,7 +330,7 @@ class VagrantDriver(LocalDriver):
         """Return the program's process id: this machine's own where it sees it, else the machine's."""
         if target == RECORDER:
             return super().pid(target)
-        pid, _ = self._look(target)
+        pid = self._inner_pid(target)
         if pid is None:
             return None
         return self._here(target.node, {pid}).get(pid, pid)
@@ -342,7 +342,7 @@ class VagrantDriver(LocalDriver):
         """
         if target == RECORDER:
             return super().process(target)
-        pid, _ = self._look(target)
+        pid = self._inner_pid(target)
         if pid is None:
             raise LabError(f"{target} does not run.")
         return inside.process(self._remote, target.node, pid)
@@ -351,22 +351,24 @@ class VagrantDriver(LocalDriver):
         """Return `running`, `paused` or `stopped`; a machine without power runs nothing."""
         if target == RECORDER:
             return super().state(target)
+        if self.provider.id(target.node) is None:
+            return "stopped"
         if self.provider.suspended(target.node):
             return "paused"
-        pid, letter = self._look(target)
+        looked = inside.look(self._remote, target.node, [target.program])
+        pid, letter = looked.get(target.program, (None, ""))
         if pid is None or letter in ("Z", "X", ""):
             return "stopped"
         return "paused" if letter == "T" else "running"
 
-    def _look(self, target: Target) -> tuple[int | None, str]:
-        """Return a program's process id on its machine, and the letter of its state in /proc."""
-        return self._look_at(target.node, [target.program]).get(target.program, (None, ""))
+    def _inner_pid(self, target: Target) -> int | None:
+        return self._inner_pids(target.node, [target.program]).get(target.program)
 
-    def _look_at(self, node: str, programs: Iterable[str]) -> dict[str, tuple[int, str]]:
-        """Return process id and letter of what runs on a machine; nothing when it does not answer."""
+    def _inner_pids(self, node: str, programs: Iterable[str]) -> dict[str, int]:
+        """Return the process ids, on their machine, of what runs on it; nothing when it does not answer."""
         if self.provider.id(node) is None or self.provider.suspended(node):
             return {}
-        return inside.look(self._remote, node, programs)
+        return {name: pid for name, (pid, _) in inside.look(self._remote, node, programs).items()}
 
     def _here(self, node: str, wanted: set[int]) -> dict[int, int]:
         """Return which process of this machine each of a container's is; empty for a virtual machine."""
@@ -377,9 +379,9 @@ class VagrantDriver(LocalDriver):
         """Tell the recorder which processes of this machine the programs of some or all nodes are."""
 
         def of(name: str) -> dict[str, int]:
-            looked = self._look_at(name, self.topology[name].programs)
-            here = self._here(name, {pid for pid, _ in looked.values()})
-            return {f"{name}:{program}": here[pid] for program, (pid, _) in looked.items() if pid in here}
+            inner = self._inner_pids(name, self.topology[name].programs)
+            here = self._here(name, set(inner.values()))
+            return {f"{name}:{program}": here[pid] for program, pid in inner.items() if pid in here}
 
         chosen = list(self.topology.nodes if nodes is None else nodes)
         file = self.home.path / "pids.json"
