@@ -45,10 +45,13 @@ PATIENCE = {"boot": 1800.0, "destroy": 600.0, "on": 60.0}  # seconds; a first bo
 
 
 def network() -> str:
-    """Return the machines' network: `LAB_NETWORK`, or the topology's for the provider."""
+    """Return the network of new machines: `LAB_NETWORK`, or the topology's for the environment's provider."""
     if chosen := os.environ.get("LAB_NETWORK"):
         return chosen
-    provider = choose(FILES, os.environ.get("VAGRANT_DEFAULT_PROVIDER") or None)
+    return _network_of(choose(FILES, os.environ.get("VAGRANT_DEFAULT_PROVIDER") or None))
+
+
+def _network_of(provider: Provider) -> str:
     return load("virtualbox" if provider.name == "virtualbox" else "vagrant").network
 
 
@@ -124,6 +127,7 @@ class VagrantDriver(LocalDriver):
 
     def _refuse_unfit_machine(self) -> None:
         host.refuse_unfit()
+        self._refuse_another_network()
         owner = self._owner()
         if owner.path != self.home.path and owner.exists and self.provider.made():
             raise LabError(
@@ -141,6 +145,19 @@ class VagrantDriver(LocalDriver):
             host.refuse_little_memory(self.provider)
             if not Path(f"/sys/class/net/{BRIDGE}").exists():
                 host.refuse_taken_addresses(self.provider, self.topology.network)
+
+    def _refuse_another_network(self) -> None:
+        """Refuse new machines elsewhere: what the lab has kept is full of its addresses.
+
+        A network that was chosen once need not be chosen again; another provider's own cannot be used.
+        """
+        chosen, kept, own = os.environ.get("LAB_NETWORK"), self.topology.network, _network_of(self.provider)
+        anothers = {load(kind).network for kind in ("virtualbox", "vagrant")} - {own}
+        if (kept != chosen if chosen else kept in anothers) and not self.provider.made():
+            raise LabError(
+                f"The lab in {self.home.path} was made on {kept}.0/24, and new machines would be on "
+                f"{chosen or own}.0/24; run `lab down --purge` first, which removes its data too."
+            )
 
     @staticmethod
     def _shared() -> dict[str, Any]:

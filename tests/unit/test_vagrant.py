@@ -356,6 +356,35 @@ def test_another_network_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert vagrant.network() == "192.168.56"
 
 
+@pytest.mark.parametrize(
+    ("kept", "provider", "chosen", "refused"),
+    [
+        ("172.20.20", "docker", "", False),
+        ("172.20.20", "virtualbox", "", True),
+        ("192.168.56", "docker", "", True),
+        ("10.20.20", "docker", "", False),  # chosen when the lab was made
+        ("10.20.20", "docker", "10.20.21", True),
+        ("10.20.20", "virtualbox", "10.20.20", False),
+    ],
+)
+def test_a_lab_keeps_its_network(
+    driver: vagrant.VagrantDriver,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: str,
+    provider: str,
+    chosen: str,
+    refused: bool,
+) -> None:
+    monkeypatch.setenv("VAGRANT_DEFAULT_PROVIDER", provider)
+    monkeypatch.setenv("LAB_NETWORK", chosen)
+    made = vagrant.VagrantDriver(driver.home, load("vagrant", kept))
+    if refused:
+        with pytest.raises(LabError, match=rf"was made on {kept}\.0/24, and new machines would be on"):
+            made._refuse_another_network()
+    else:
+        made._refuse_another_network()
+
+
 def test_no_address_stands_in_the_vagrantfile() -> None:
     for file in (LAB_DATA / "Vagrantfile", LAB_DATA / "provision" / "node.sh"):
         assert re.findall(r"\b\d+\.\d+\.\d+\.\d+\b", file.read_text().replace("255.255.255.0", "")) == []
