@@ -10,6 +10,7 @@ import fcntl
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -64,8 +65,13 @@ class Home:
 
     @property
     def exists(self) -> bool:
-        """Whether a lab was made here."""
-        return (self.path / MARKER).is_file()
+        """Whether a lab was made here; one that this user may not look at is somebody's."""
+        try:
+            return stat.S_ISREG((self.path / MARKER).stat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        except PermissionError:
+            return True
 
     def create(self) -> None:
         """Make the folder; `LabError` when it is not ours or cannot be written."""

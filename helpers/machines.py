@@ -7,6 +7,7 @@ database by themselves; `lab up` or the four helper scripts go on from there.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 from helpers import nodes, states
@@ -25,9 +26,16 @@ def main() -> int:
             nodes.prepare(lab)
             lab.driver.prepare(lab.say)
             lab.driver.supervise(lab.say)
+            lab.driver.note_booting(os.getppid())
         states.at_least(lab, "nodes")
     except LabError as error:
         print(error, file=sys.stderr)
+        return 1
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"This machine refuses to go on ({error}); mend that and try again.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Interrupted; no machine was booted. `vagrant up` begins again.", file=sys.stderr)
         return 1
     return 0
 

@@ -12,8 +12,13 @@ CLOCK = 30.0
 
 
 def this() -> dict[str, Any]:
-    """Return this process's mark: its id, and when it started, since ids are given anew."""
-    return {"pid": os.getpid(), "since": psutil.Process().create_time()}
+    """Return this process's mark."""
+    return of(os.getpid())
+
+
+def of(pid: int) -> dict[str, Any]:
+    """Return a process's mark: its id, and when it started, since ids are given anew."""
+    return {"pid": pid, "since": psutil.Process(pid).create_time()}
 
 
 def lives(owner: object) -> bool:

@@ -26,6 +26,12 @@ def refuse_unfit() -> None:
         raise LabError("The vagrant driver needs Vagrant; `lab doctor --fix` installs it (vagrant).")
     if find("mariadb").flavour != "mariadb":
         raise LabError("The machines run MariaDB, so its tables must be made by MariaDB, not by MySQL.")
+    if int(find("mariadb").version.split(".")[0]) > 10:
+        # 11.0 gave up InnoDB's change buffer; an older server takes its files for damaged.
+        raise LabError(
+            f"The machines run Debian's MariaDB 10.11, which cannot open tables made by the "
+            f"{find('mariadb').version} of this machine; use the local driver (unset LAB_DRIVER) or netns."
+        )
 
 
 def refuse_little_memory(provider: Provider) -> None:

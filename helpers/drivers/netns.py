@@ -25,6 +25,8 @@ from helpers.topology import Target
 BRIDGE = "lab0"
 PREFIX = "lab-"  # of the namespaces' names
 TOOLS = (("ip", "iproute2"), ("nft", "nftables"))  # the programs that are called, and Debian's packages
+FILTERED = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")  # do bridges obey the rules of forwarding?
+LEGACY = Path("/proc/net/ip_tables_names")  # the older tables, which nft does not show
 METRIC = "9999"  # of the blackhole route: behind the bridge's own
 
 
@@ -38,6 +40,14 @@ def _run(*command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
 
 def _inside(node: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     return _run("ip", "netns", "exec", f"{PREFIX}{node}", *command, check=check)
+
+
+def _space(node: str) -> Path:
+    return Path(f"/run/netns/{PREFIX}{node}")
+
+
+def _cable(node: str) -> Path:
+    return Path(f"/sys/class/net/v-{node}")
 
 
 @functools.cache
@@ -71,6 +81,7 @@ class NetnsDriver(LocalDriver):
             say("found the network of a lab that was not taken down; removing it")
             self._remove_network()
         self._refuse_taken_addresses()
+        self._bar()
         try:
             self._build_network()
         except BaseException:  # a Ctrl-C too: half a network serves nobody
@@ -82,7 +93,8 @@ class NetnsDriver(LocalDriver):
         """End the programs, then remove namespaces, bridge and route of this lab, and nobody else's."""
         super().down(say)
         owner = self._owner()
-        if owner == str(self.home.path) or (owner is None and self._inhabitant() is None):
+        unnamed = not owner and self._barred() and self._inhabitant() is None  # ended before it had a name
+        if owner == str(self.home.path) or unnamed:
             self._remove_network()
 
     @staticmethod
@@ -104,13 +116,11 @@ class NetnsDriver(LocalDriver):
                 raise LabError(
                     f"The netns driver needs `{program}`; `lab doctor --fix` installs it ({package})."
                 )
-        forwarding = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
         chain = _run("nft", "list", "chain", "ip", "filter", "FORWARD", check=False).stdout
-        legacy = Path("/proc/net/ip_tables_names")  # the older tables, which nft does not show
-        if legacy.exists() and "filter" in legacy.read_text().split():
+        if LEGACY.exists() and "filter" in LEGACY.read_text().split():
             chain += providers.run("iptables-legacy-save", "-t", "filter").stdout
         dropped = "policy drop" in chain or ":FORWARD DROP" in chain
-        if forwarding.exists() and forwarding.read_text().strip() == "1" and dropped:
+        if FILTERED.exists() and FILTERED.read_text().strip() == "1" and dropped:
             raise LabError(
                 "Docker's forwarding rules on this machine drop bridged traffic; "
                 "run `sysctl net.bridge.bridge-nf-call-iptables=0` and try again."
@@ -121,9 +131,14 @@ class NetnsDriver(LocalDriver):
         if taken := routes.taken(place):
             raise LabError(f"The addresses {place} are in use here ({taken[0]}); end what uses them first.")
 
+    def _bar(self) -> None:
+        """Make the blackhole route, which the kernel gives to one lab only: the first step of all."""
+        place = f"{self.topology.network}.0/24"
+        if _run("ip", "route", "add", "blackhole", place, "metric", METRIC, check=False).returncode:
+            raise LabError(f"{place} is in use by a lab that has just begun to start; one runs at a time.")
+
     def _build_network(self) -> None:
         network = self.topology.network
-        _run("ip", "route", "add", "blackhole", f"{network}.0/24", "metric", METRIC)
         _run("ip", "link", "add", BRIDGE, "type", "bridge")
         _run("ip", "link", "set", BRIDGE, "alias", str(self.home.path))  # whose it is
         _run("ip", "addr", "add", f"{network}.1/24", "dev", BRIDGE)
@@ -137,14 +152,23 @@ class NetnsDriver(LocalDriver):
             _run("ip", "-n", space, "addr", "add", f"{node.address}/24", "dev", "eth0")
             _run("ip", "-n", space, "link", "set", "eth0", "up")
 
-    def _spaces(self) -> list[bool]:
-        return [Path(f"/run/netns/{PREFIX}{node}").exists() for node in self.topology.nodes]
+    def _parts(self) -> list[str]:
+        """Return what there is of the nodes' namespaces and of the cables' outer ends, in words."""
+        names = list(self.topology.nodes)
+        spaces = [f"namespace {PREFIX}{name}" for name in names if _space(name).exists()]
+        return spaces + [f"link v-{name}" for name in names if _cable(name).exists()]
 
     def _whole(self) -> bool:
-        return self._owner() == str(self.home.path) and all(self._spaces())
+        """Say whether this lab's network is all there, whatever a fault does to its packets."""
+        if self._owner() != str(self.home.path) or not self._barred():
+            return False
+        address = _run("ip", "-o", "-4", "addr", "show", "dev", BRIDGE, "up", check=False).stdout
+        plugged = [(_cable(node) / "master").resolve().name == BRIDGE for node in self.topology.nodes]
+        spaces = [_space(node).exists() for node in self.topology.nodes]
+        return f"{self.topology.network}.1/24" in address and all(plugged) and all(spaces)
 
     def _remains(self) -> bool:
-        return self._barred() or self._owner() is not None or any(self._spaces())
+        return self._barred() or self._owner() is not None or bool(self._parts())
 
     def _barred(self) -> bool:
         """Say whether the blackhole route stands, the first that is made and the last that is removed."""
@@ -167,6 +191,8 @@ class NetnsDriver(LocalDriver):
         place, owner = f"{self.topology.network}.0/24", self._owner()
         if owner == "" and not self._barred():  # with it, a lab was ended between the bridge and its name
             raise LabError(f"There is a bridge {BRIDGE} here that no lab made; rename or remove it first.")
+        if owner is None and not self._barred():  # the route is made first and removed last
+            raise LabError(f"There is a {self._parts()[0]} here that no lab made; rename or remove it first.")
         if owner and owner != str(self.home.path):
             if Home(Path(owner)).exists:
                 raise LabError(
@@ -218,7 +244,7 @@ class NetnsDriver(LocalDriver):
 
     def mend(self, node: str) -> None:
         """Plug in, drop our table and our delay."""
-        if not Path(f"/run/netns/{PREFIX}{node}").exists():
+        if not _space(node).exists():
             return
         _run("ip", "link", "set", f"v-{node}", "up", check=False)
         _inside(node, "nft", rules.DELETE, check=False)

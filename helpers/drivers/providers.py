@@ -16,22 +16,38 @@ from typing import ClassVar
 
 from helpers.errors import LabError
 
+FAREWELL = 60.0  # seconds; Vagrant ends the step that it is at, which may be a machine's boot
+
 
 def run(*command: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
-    """Run a command whose failure the caller looks at; one that is not installed fails with code 127."""
+    """Run a command whose failure the caller looks at; one that is not installed fails with code 127.
+
+    A Ctrl-C is the command's as well as this process's: it has `FAREWELL` seconds to clean up behind itself,
+    unless there is a second one.
+    """
     try:
-        return subprocess.run(
+        process = subprocess.Popen(
             command,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout,
-            check=False,
             env=os.environ | {"LC_ALL": "C"},
         )
     except FileNotFoundError:
         return subprocess.CompletedProcess(command, 127, "", f"{command[0]} is not installed")
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:g} s")
+    with process:
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return subprocess.CompletedProcess(command, 124, "", f"no answer within {timeout:g} s")
+        except KeyboardInterrupt:
+            try:
+                process.communicate(timeout=FAREWELL)
+            finally:
+                process.kill()  # which does nothing to one that has ended
+            raise
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def _said(done: subprocess.CompletedProcess[str]) -> str:

@@ -29,7 +29,8 @@ class Remote:
         self._known: dict[str, list[str]] = {}
 
     def _ssh(self, node: str) -> list[str]:
-        if node not in self._known:
+        # A container that somebody started again may have another's old address: ask, unless connected.
+        if node not in self._known or not (self._sockets / f"ssh-{node}").exists():
             try:
                 self._known[node] = self._options(node)
             except LabError as error:

@@ -8,6 +8,7 @@ verbs; the provider itself is asked for what a machine cannot do to itself: losi
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
 import shutil
@@ -17,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from helpers import owners
 from helpers.drivers import (
     Process,
     Say,
@@ -39,6 +41,7 @@ from helpers.waiting import until
 
 FILES = LAB_DATA / ".vagrant"  # where `cd lab && vagrant …` looks, too: one lab of this driver per checkout
 SHARED = "lab.json"  # what the Vagrantfile reads of one lab
+BOOTING = "booting"  # which `vagrant up` of the reader's own came last
 BRIDGE = "labv0"
 _PIDS = threading.Lock()  # two deployments side by side write the same file
 PATIENCE = {"boot": 1800.0, "destroy": 600.0, "on": 60.0}  # seconds; a first boot fetches a box
@@ -46,9 +49,18 @@ PATIENCE = {"boot": 1800.0, "destroy": 600.0, "on": 60.0}  # seconds; a first bo
 
 def network() -> str:
     """Return the network of new machines: `LAB_NETWORK`, or the topology's for the environment's provider."""
-    if chosen := os.environ.get("LAB_NETWORK"):
-        return chosen
-    return _network_of(choose(FILES, os.environ.get("VAGRANT_DEFAULT_PROVIDER") or None))
+    return _chosen_network() or _network_of(choose(FILES, os.environ.get("VAGRANT_DEFAULT_PROVIDER") or None))
+
+
+def _chosen_network() -> str | None:
+    if not (chosen := os.environ.get("LAB_NETWORK")):
+        return None
+    with contextlib.suppress(ValueError):
+        if ipaddress.ip_network(f"{chosen}.0/24").is_private and not chosen.startswith("127."):
+            return chosen
+    raise LabError(
+        f"LAB_NETWORK is {chosen[:40]!r}; give a private network's first three numbers, such as 10.20.20."
+    )
 
 
 def _network_of(provider: Provider) -> str:
@@ -135,13 +147,14 @@ class VagrantDriver(LocalDriver):
                 f"run `LAB_HOME={owner.path} lab down --purge` first."
             )
         if not self.provider.made():
-            for other in self.provider.labs() - {self.home.path}:
-                if Home(other).exists:
+            for other in self.provider.labs():
+                if other != self.home.path and Home(other).exists:
                     raise LabError(
                         f"The lab in {other} has such machines, of another checkout; run `LAB_HOME={other} "
                         "lab down --purge` there first: there is one bridge for all."
                     )
-                self.provider.sweep(other, self.topology.network)  # nobody else will
+                # Nobody else will: its folder is gone, or lab/.vagrant is, from which these are known.
+                self.provider.sweep(other, self.topology.network)
             host.refuse_little_memory(self.provider)
             if not Path(f"/sys/class/net/{BRIDGE}").exists():
                 host.refuse_taken_addresses(self.provider, self.topology.network)
@@ -151,7 +164,7 @@ class VagrantDriver(LocalDriver):
 
         A network that was chosen once need not be chosen again; another provider's own cannot be used.
         """
-        chosen, kept, own = os.environ.get("LAB_NETWORK"), self.topology.network, _network_of(self.provider)
+        chosen, kept, own = _chosen_network(), self.topology.network, _network_of(self.provider)
         anothers = {load(kind).network for kind in ("virtualbox", "vagrant")} - {own}
         if (kept != chosen if chosen else kept in anothers) and not self.provider.made():
             raise LabError(
@@ -175,12 +188,12 @@ class VagrantDriver(LocalDriver):
     def up(self, say: Say) -> None:
         """Prepare, boot the machines that are not there, and start the recorder's supervisor."""
         regular = [node.name for node in self.topology.regular()]
-        if self.alive and all(self.provider.running(node) for node in regular):
+        if self.alive and all(self._booted(node) and self.provider.running(node) for node in regular):
             return
         if FILES.exists() and not self._owner().exists:
             say("found the machines of a lab whose folder is gone; removing them")
             self._destroy()
-        half = [node for node in self.provider.made() if not self._booted(node)]
+        half = self._half_booted()
         if half and self._owner().path == self.home.path:
             # Vagrant would take them for whole ones and leave them so.
             say(f"found machines whose boot was cut off ({', '.join(half)}); removing all")
@@ -199,6 +212,9 @@ class VagrantDriver(LocalDriver):
         file = FILES / f"booted-{node}"
         return file.exists() and file.read_text().strip() == self.provider.id(node)
 
+    def _half_booted(self) -> list[str]:
+        return [node for node in self.provider.made() if not self._booted(node)]
+
     def supervise(self, say: Say) -> None:
         """Start the recorder's supervisor alone, for machines that `vagrant up` boots by itself."""
         super().up(say)
@@ -212,6 +228,8 @@ class VagrantDriver(LocalDriver):
         reason = vagrant_command.call(FILES, self.provider.name, words, log, timeout=PATIENCE[patience])
         if reason is not None and again is not None and self.provider.made():
             again(f"  not every machine came up ({reason.rstrip('.')}); once more, for what is missing")
+            if half := self._half_booted():  # Vagrant would take them for whole ones
+                vagrant_command.call(FILES, self.provider.name, ("destroy", "-f", *half), log, timeout=600)
             reason = vagrant_command.call(FILES, self.provider.name, words, log, timeout=PATIENCE[patience])
         for file in FILES.glob("ssh-config-*"):
             file.unlink()  # a machine that was booted may have another address, or another port
@@ -463,6 +481,18 @@ class VagrantDriver(LocalDriver):
                 if made:
                     say("  the data went with the machines' disks; the next lab begins from nothing")
                 self.home.forget_data()  # the secrets open nothing now
+        elif self.home.path in (left := Docker(FILES)).labs():  # lab/.vagrant was removed under them
+            left.sweep(self.home.path, self.topology.network)
+
+    @staticmethod
+    def _booting() -> object:
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads((FILES / BOOTING).read_text())
+        return None
+
+    def note_booting(self, pid: int) -> None:
+        """Note the Vagrant that is about to boot the machines by itself: until it ends they are its own."""
+        write_private(FILES / BOOTING, json.dumps(owners.of(pid)))
 
     def _owner(self) -> Home:
         """Return the home of the lab that the machines belong to."""
@@ -470,6 +500,10 @@ class VagrantDriver(LocalDriver):
 
     def _destroy(self) -> None:
         """Destroy the machines, whoever made them; raises `LabError` when their provider does not answer."""
+        if owners.lives(self._booting()):
+            raise LabError(
+                "`vagrant up` is booting the machines in another terminal; wait for its end, or end it first."
+            )
         shared = self._shared()
         made = self.provider.made()
         if made:
@@ -482,6 +516,9 @@ class VagrantDriver(LocalDriver):
             list(pool.map(self._off_if_on, made))
         try:
             if made and shutil.which("vagrant"):
+                # Vagrant looks at the whole file first, and the folders of a lab may be gone.
+                bare = {name: value for name, value in shared.items() if name not in ("folders", "key")}
+                write_private(FILES / SHARED, json.dumps(bare) + "\n")
                 self._vagrant("destroy", "-f", patience="destroy")
         finally:
             self.provider.sweep(self._owner().path, shared.get("network", self.topology.network))

@@ -3,9 +3,11 @@ same notebooks as everywhere."""
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -118,6 +120,10 @@ def test_what_a_killed_notebook_cut_off_is_mended_by_the_next(lab: Lab) -> None:
 
 def test_a_damaged_network_is_made_anew(lab: Lab) -> None:
     subprocess.run(["ip", "link", "del", "lab0"], check=True)
+    # The blackhole answers, and nothing leaves this machine by its way to the world.
+    with pytest.raises(OSError, match="Invalid argument") as refused:
+        socket.create_connection((lab.topology["todo0"].address, lab.topology.ports["todo"]), timeout=5)
+    assert refused.value.errno == errno.EINVAL
     said: list[str] = []
     # Not "deployed": Vault's old leader lost its lock without a word, and a minute would pass until the next.
     assert Lab.at("nodes", said.append).state == "nodes"
@@ -191,8 +197,27 @@ def test_a_bridge_of_somebody_else_is_left_alone(lab: Lab) -> None:
         subprocess.run(["ip", "link", "del", "lab0"], check=True)
 
 
+@pytest.mark.parametrize("words", ["link add v-todo0 type dummy", "netns add lab-todo0"])
+def test_what_bears_our_names_and_is_somebody_else_s_is_left_alone(lab: Lab, words: str) -> None:
+    lab.down()
+    kind, _, name, *_ = words.split()
+    subprocess.run(["ip", *words.split()], check=True)
+    try:
+        with pytest.raises(LabError, match=f"{name} here that no lab made"):
+            Lab.at("nodes")
+        Lab.open().down()
+        shown = subprocess.run(["ip", kind, "show"], capture_output=True, text=True, check=True).stdout
+        assert name in shown
+    finally:
+        subprocess.run(["ip", kind, "del", name], check=True)
+
+
 def test_a_lab_that_ended_before_its_bridge_had_a_name_is_cleared_away(lab: Lab) -> None:
     lab.down()
+    for words in ("route add blackhole 172.20.20.0/24 metric 9999", "link add lab0 type bridge"):
+        subprocess.run(["ip", *words.split()], check=True)
+    lab.down()
+    assert not Path("/sys/class/net/lab0").exists()
     for words in ("route add blackhole 172.20.20.0/24 metric 9999", "link add lab0 type bridge"):
         subprocess.run(["ip", *words.split()], check=True)
     assert Lab.at("nodes", lambda _line: None).state == "nodes"

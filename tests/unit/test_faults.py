@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -137,6 +140,36 @@ def test_a_delay_is_the_kernel_s_to_give(monkeypatch: pytest.MonkeyPatch, netem:
     assert (faults.lacking(driver, "slow") is None) is netem
     assert faults.lacking(driver, "partition") is None
     assert faults.lacking(object.__new__(VagrantDriver), "slow") == "delay"
+
+
+@pytest.mark.parametrize(
+    ("obeys", "tables", "legacy", "refused"),
+    [
+        ("1", "chain FORWARD { type filter hook forward priority filter; policy drop; }", "", True),
+        ("0", "chain FORWARD { type filter hook forward priority filter; policy drop; }", "", False),
+        ("1", "chain FORWARD { type filter hook forward priority filter; policy accept; }", "", False),
+        ("1", "", ":FORWARD DROP [0:0]", True),
+        ("1", "", ":FORWARD ACCEPT [0:0]", False),
+    ],
+)
+def test_docker_s_rules_that_drop_what_a_bridge_carries_are_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, obeys: str, tables: str, legacy: str, refused: bool
+) -> None:
+    for name, shown in (("nft", tables), ("iptables-legacy-save", legacy), ("ip", "")):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{shown}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(sys, "platform", "linux")
+    (tmp_path / "obeys").write_text(f"{obeys}\n")
+    (tmp_path / "legacy").write_text("filter\n" if legacy else "")
+    monkeypatch.setattr(netns, "FILTERED", tmp_path / "obeys")
+    monkeypatch.setattr(netns, "LEGACY", tmp_path / "legacy")
+    if refused:
+        with pytest.raises(LabError, match="run `sysctl net.bridge.bridge-nf-call-iptables=0`"):
+            netns.NetnsDriver._refuse_unfit_machine()
+    else:
+        netns.NetnsDriver._refuse_unfit_machine()
 
 
 def test_what_does_not_run_cannot_be_broken() -> None:

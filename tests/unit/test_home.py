@@ -73,6 +73,16 @@ def test_an_empty_folder_is_taken(tmp_path: Path) -> None:
     assert home.exists
 
 
+def test_a_lab_that_may_not_be_looked_at_is_there(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another user's: what bears its name must not be taken for left over."""
+
+    def refuse(_path: Path, **_options: bool) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert home.exists
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder that even root cannot write")
 def test_a_folder_that_cannot_be_written() -> None:
     with pytest.raises(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +21,7 @@ from helpers.drivers import guest, guest_python, host, inside, providers, vagran
 from helpers.errors import LabError
 from helpers.home import Home
 from helpers.lab import Lab
+from helpers.programs import Program
 from helpers.topology import LAB_DATA, REPOSITORY, Target, load
 from helpers.waiting import until
 
@@ -114,11 +117,28 @@ def test_a_machine_that_fails_beside_others_is_tried_once_more(
     made = vagrant.FILES / "machines" / "todo0" / "docker"
     made.mkdir(parents=True)
     (made / "id").write_text("4711")
+    (vagrant.FILES / "booted-todo0").write_text("4711")
     driver._vagrant("up", again=heard.append)
     assert heard == ["  not every machine came up (Busy); once more, for what is missing"]
     with pytest.raises(LabError, match="Busy"):
         driver._vagrant("up", again=heard.append)
     assert calls.read_text().count("up") == 4
+
+
+def test_a_machine_that_was_half_booted_is_destroyed_before_the_next_try(
+    path: Path, driver: vagrant.VagrantDriver, tmp_path: Path
+) -> None:
+    asked = tmp_path / "asked"
+    stub(path, "env", f'echo "$*" >> {asked}; case "$*" in *destroy*) exit 0;; esac; exit 1')
+    for node in ("todo0", "todo1"):
+        made = vagrant.FILES / "machines" / node / "docker"
+        made.mkdir(parents=True)
+        (made / "id").write_text(f"of {node}")
+    (vagrant.FILES / "booted-todo0").write_text("of todo0")
+    with pytest.raises(LabError, match="`vagrant up` failed"):
+        driver._vagrant("up", again=lambda _line: None)
+    words = [line.split(" vagrant ")[1] for line in asked.read_text().splitlines()]
+    assert words == ["up", "destroy -f todo1", "up"]
 
 
 SIDE_BY_SIDE = """\
@@ -292,16 +312,65 @@ def test_machines_of_a_lab_whose_folder_is_gone_are_removed(
 ) -> None:
     for name in ("docker", "vagrant"):
         stub(path, name, f'echo "{name} $*" >>"{path}/asked"; case "$*" in *State.Running*) echo true;; esac')
+    with (path / "vagrant").open("a") as script:
+        script.write(f'/bin/cp "{vagrant.FILES}/lab.json" "{path}/seen"\n')
     monkeypatch.setenv("PATH", f"{path}:/usr/bin:/bin")
     place = vagrant.FILES / "machines" / "todo0" / "docker"
     place.mkdir(parents=True)
     (place / "id").write_text("abc")
-    (vagrant.FILES / "lab.json").write_text('{"home": "/gone", "network": "172.20.30", "provider": "docker"}')
+    shared = {"home": "/gone", "network": "172.20.30", "provider": "docker", "key": "/gone/key"}
+    (vagrant.FILES / "lab.json").write_text(json.dumps({**shared, "folders": {"todo0": ["/gone/logs"]}}))
     driver.down(lambda _line: None)
     asked = (path / "asked").read_text()
     for words in ("docker kill abc", "vagrant destroy -f", "twelve-factor-lab=/gone", "172.20.30.0/24"):
         assert words in asked
     assert not vagrant.FILES.exists()
+    assert "/gone/" not in (path / "seen").read_text(), "Vagrant refuses a file that names what is gone"
+
+
+def test_containers_without_vagrant_s_folder_are_removed(path: Path, driver: vagrant.VagrantDriver) -> None:
+    home = driver.home.path
+    stub(
+        path,
+        "docker",
+        f'echo "$*" >>"{path}/asked"; case "$*" in *Label*) echo "{home}";; *-aq*) echo 4711;; esac',
+    )
+    driver.down(lambda _line: None)
+    assert "rm -f 4711" in (path / "asked").read_text()
+
+
+def test_machines_that_boot_at_this_moment_are_left_alone(driver: vagrant.VagrantDriver) -> None:
+    vagrant.FILES.mkdir()
+    driver.note_booting(os.getpid())
+    with pytest.raises(LabError, match="`vagrant up` is booting the machines in another terminal"):
+        driver.down(lambda _line: None)
+
+
+def test_tables_that_the_machines_cannot_open_are_not_made(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub(path, "vagrant", "exit 0")
+    monkeypatch.setattr(
+        host, "find", lambda name: Program(name, Path("/usr/sbin/mariadbd"), "11.8.3", "mariadb", "PATH")
+    )
+    with pytest.raises(LabError, match=r"cannot open tables made by the 11\.8\.3"):
+        host.refuse_unfit()
+
+
+def test_a_command_has_time_to_clean_up_after_ctrl_c(tmp_path: Path) -> None:
+    """A terminal sends the signal to the whole group: to us, and to Vagrant or the maker of the image."""
+    ready, cleaned = tmp_path / "ready", tmp_path / "cleaned"
+    command = f"trap 'sleep 0.6; touch {cleaned}; exit 1' INT; touch {ready}; while :; do sleep 0.05; done"
+    code = f"from helpers.drivers.providers import run; run('sh', '-c', {command!r})"
+    with subprocess.Popen(
+        [sys.executable, "-c", code], start_new_session=True, stderr=subprocess.PIPE, cwd=REPOSITORY
+    ) as asked:
+        until(ready.exists, "The start of the command", 10)
+        os.killpg(asked.pid, signal.SIGINT)
+        _, said = asked.communicate(timeout=20)
+    assert cleaned.exists()
+    assert asked.returncode != 0
+    assert b"KeyboardInterrupt" in said, "it is passed on, for the caller to say"
 
 
 def test_too_little_memory_is_one_sentence(
@@ -383,6 +452,13 @@ def test_a_lab_keeps_its_network(
             made._refuse_another_network()
     else:
         made._refuse_another_network()
+
+
+@pytest.mark.parametrize("chosen", ["10.20.20.0", "10.20.20.0/24", "10.20", "127.20.20", "8.8.8", "lab"])
+def test_a_network_that_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    monkeypatch.setenv("LAB_NETWORK", chosen)
+    with pytest.raises(LabError, match="LAB_NETWORK is .*; give a private network's first three numbers"):
+        vagrant.network()
 
 
 def test_no_address_stands_in_the_vagrantfile() -> None:

@@ -224,14 +224,16 @@ def test_the_vagrantfile_is_valid(provider: str, tmp_path: Path, daemon: None) -
     shared = {"home": str(tmp_path), "provider": provider, "folders": folders}
     (copy / ".vagrant" / "lab.json").write_text(json.dumps(shared))
     variables = {"VAGRANT_DEFAULT_PROVIDER": provider, "VAGRANT_CHECKPOINT_DISABLE": "1"}
-    done = subprocess.run(
-        ["vagrant", "validate"],
-        cwd=copy,
-        env={**os.environ, **variables, "PATH": f"{os.environ['PATH']}:{tmp_path}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, **variables, "PATH": f"{os.environ['PATH']}:{tmp_path}"}
+
+    def validate() -> subprocess.CompletedProcess[str]:
+        command = ["vagrant", "validate"]
+        return subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, check=False)
+
+    done = validate()
     if "could not be found" in done.stderr:
         pytest.skip(f"Vagrant has no {provider} on this machine: apt-get install vagrant-{provider}")
     assert done.returncode == 0, done.stderr
+    file = copy / "Vagrantfile"
+    file.write_text(file.read_text().replace("config.vm.boot_timeout", "config.vm.boot_time"))
+    assert validate().returncode != 0, "it looks at the file"
