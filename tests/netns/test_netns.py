@@ -197,7 +197,7 @@ def test_a_bridge_of_somebody_else_is_left_alone(lab: Lab) -> None:
         subprocess.run(["ip", "link", "del", "lab0"], check=True)
 
 
-@pytest.mark.parametrize("words", ["link add v-todo0 type dummy", "netns add lab-todo0"])
+@pytest.mark.parametrize("words", ["link add v-todo0 type bridge", "netns add lab-todo0"])
 def test_what_bears_our_names_and_is_somebody_else_s_is_left_alone(lab: Lab, words: str) -> None:
     lab.down()
     kind, _, name, *_ = words.split()
