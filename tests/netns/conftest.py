@@ -23,7 +23,7 @@ def network() -> str:
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A deployed lab in namespaces; nothing of it is left afterwards."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("network namespaces need Linux and root")
@@ -34,8 +34,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     assert network() == before, "the lab left something of its network behind"
 
 
-@pytest.fixture(autouse=True)
-def healed(lab: Lab) -> Iterator[None]:
-    """Repair after each test."""
-    yield
-    lab.reach("deployed", quiet=True)
+@pytest.fixture
+def lab(made: Lab) -> Lab:
+    """The lab, healthy, whatever the test before has done to it."""
+    made.reach("deployed", quiet=True)
+    return made
+
+
+@pytest.fixture
+def ended(made: Lab) -> Lab:
+    """The lab, taken down."""
+    made.down()
+    return made

@@ -185,8 +185,7 @@ def test_addresses_in_use_are_named(lab: Lab, monkeypatch: pytest.MonkeyPatch, t
     assert heard(lab, "mysql", "todo0") == "word"
 
 
-def test_a_bridge_of_somebody_else_is_left_alone(lab: Lab) -> None:
-    lab.down()
+def test_a_bridge_of_somebody_else_is_left_alone(ended: Lab) -> None:
     subprocess.run(["ip", "link", "add", "lab0", "type", "bridge"], check=True)
     try:
         with pytest.raises(LabError, match="bridge lab0 here that no lab made"):
@@ -198,8 +197,7 @@ def test_a_bridge_of_somebody_else_is_left_alone(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("words", ["link add v-todo0 type bridge", "netns add lab-todo0"])
-def test_what_bears_our_names_and_is_somebody_else_s_is_left_alone(lab: Lab, words: str) -> None:
-    lab.down()
+def test_what_bears_our_names_and_is_somebody_else_s_is_left_alone(ended: Lab, words: str) -> None:
     kind, _, name, *_ = words.split()
     subprocess.run(["ip", *words.split()], check=True)
     try:
@@ -212,11 +210,10 @@ def test_what_bears_our_names_and_is_somebody_else_s_is_left_alone(lab: Lab, wor
         subprocess.run(["ip", kind, "del", name], check=True)
 
 
-def test_a_lab_that_ended_before_its_bridge_had_a_name_is_cleared_away(lab: Lab) -> None:
-    lab.down()
+def test_a_lab_that_ended_before_its_bridge_had_a_name_is_cleared_away(ended: Lab) -> None:
     for words in ("route add blackhole 172.20.20.0/24 metric 9999", "link add lab0 type bridge"):
         subprocess.run(["ip", *words.split()], check=True)
-    lab.down()
+    ended.down()
     assert not Path("/sys/class/net/lab0").exists()
     for words in ("route add blackhole 172.20.20.0/24 metric 9999", "link add lab0 type bridge"):
         subprocess.run(["ip", *words.split()], check=True)
@@ -224,8 +221,7 @@ def test_a_lab_that_ended_before_its_bridge_had_a_name_is_cleared_away(lab: Lab)
 
 
 @pytest.mark.parametrize("route", ["172.20.20.128/25", "172.20.0.0/16"])
-def test_a_route_of_somebody_else_is_named(lab: Lab, route: str) -> None:
-    lab.down()
+def test_a_route_of_somebody_else_is_named(ended: Lab, route: str) -> None:
     subprocess.run(["ip", "route", "add", "unreachable", route], check=True)
     try:
         with pytest.raises(LabError, match=f"172.20.20.0/24 are in use here .*{route}"):
