@@ -229,7 +229,9 @@ class VagrantDriver(LocalDriver):
         if reason is not None and again is not None and self.provider.made():
             again(f"  not every machine came up ({reason.rstrip('.')}); once more, for what is missing")
             if half := self._half_booted():  # Vagrant would take them for whole ones
-                vagrant_command.call(FILES, self.provider.name, ("destroy", "-f", *half), log, timeout=600)
+                vagrant_command.call(
+                    FILES, self.provider.name, ("destroy", "-f", *half), log, PATIENCE["destroy"]
+                )
             reason = vagrant_command.call(FILES, self.provider.name, words, log, timeout=PATIENCE[patience])
         for file in FILES.glob("ssh-config-*"):
             file.unlink()  # a machine that was booted may have another address, or another port
